@@ -1,0 +1,128 @@
+//! The thread of the public SIP socket: takes each request off it and hands it to the shard that has, or gets, its call.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::mailbox::ShardMailbox;
+use super::placement::{Callee, Placement};
+use super::sources::SipSources;
+use super::udp::{BATCH, Receiver, Socket};
+use crate::ids::ShardId;
+use crate::limits::SIP_TRANSACTIONS_PER_SHARD;
+use crate::net::{Datagram, LocalSocket, Packet, PacketPool};
+use crate::shard::io::{IngressTarget, Input};
+use crate::sip::ingress::Ingress;
+
+/// How long the thread may take to notice that it is to end.
+const LOOK_UP_EVERY: Duration = Duration::from_millis(200);
+
+/// What the thread works with.
+pub struct IngressSeat {
+    /// The public SIP socket.
+    pub socket: Socket,
+    /// Every shard's mailbox, in the order of the shards; at least one.
+    pub mailboxes: Vec<ShardMailbox>,
+    /// Finds the called agent.
+    pub placement: Arc<Placement>,
+    /// Whom SIP is taken from.
+    pub sources: Arc<SipSources>,
+    /// Set when the thread is to end.
+    pub stop: Arc<AtomicBool>,
+}
+
+/// Starts the thread.
+///
+/// # Errors
+///
+/// The system is out of threads.
+pub fn spawn(seat: IngressSeat) -> io::Result<JoinHandle<()>> {
+    Builder::new().name("sip-ingress".to_owned()).spawn(move || {
+        let shards = seat.placement.shards();
+        let router = Router {
+            ingress: Ingress::new(shards, SIP_TRANSACTIONS_PER_SHARD * usize::from(shards)),
+            next: 0,
+            mailboxes: seat.mailboxes,
+            placement: seat.placement,
+        };
+        run(router, &seat.socket, &seat.sources, &seat.stop);
+    })
+}
+
+fn run(mut router: Router, socket: &Socket, sources: &SipSources, stop: &AtomicBool) {
+    // The buffers go on to the shards, which keep them: this pool only ever gives.
+    let mut pool = PacketPool::new(BATCH);
+    let mut receiver = Receiver::new(&mut pool);
+    while !stop.load(Ordering::Relaxed) {
+        let mut waiting = [PollFd::new(socket, PollFlags::IN)];
+        let timeout = Timespec { tv_sec: 0, tv_nsec: LOOK_UP_EVERY.subsec_nanos().into() };
+        if poll(&mut waiting, Some(&timeout)).is_err() {
+            continue;
+        }
+        let count = receiver.receive(socket).unwrap_or(0);
+        let now = Instant::now();
+        for place in 0..count {
+            if let Some((from, packet)) = receiver.take(place, &mut pool)
+                && sources.allow(from.ip())
+            {
+                router.hand_over(from, packet, now);
+            }
+        }
+    }
+}
+
+struct Router {
+    ingress: Ingress,
+    /// Who refuses the next call that is for nobody.
+    next: u16,
+    mailboxes: Vec<ShardMailbox>,
+    placement: Arc<Placement>,
+}
+
+impl Router {
+    /// Gives a datagram to its shard. A full mailbox drops it: over UDP its sender repeats it (RFC 3261 section 17.1.1.2).
+    fn hand_over(&mut self, from: std::net::SocketAddr, packet: Packet, now: Instant) {
+        let (placement, next) = (&self.placement, &mut self.next);
+        let route = self
+            .ingress
+            .route(packet.bytes(), from, now, |user, domain| target(placement.lookup(user, domain), || turn(next, placement.shards())));
+        let Some((shard, target)) = route else { return };
+        let datagram = Datagram { socket: LocalSocket::SipPublic, from, packet };
+        if let Some(mailbox) = self.mailboxes.get(usize::from(shard.0)) {
+            let _ = mailbox.push(Input::Ingress { datagram, target: target.unwrap_or(IngressTarget::Any) });
+        }
+    }
+}
+
+/// What a shard is told of a call's target. Refusals are work, too: they go round.
+fn target(callee: Callee, next: impl FnOnce() -> ShardId) -> (ShardId, IngressTarget) {
+    match callee {
+        Callee::Agent { shard, tenant, agent } => (shard, IngressTarget::Agent(tenant, agent)),
+        Callee::Absent => (next(), IngressTarget::Refuse(480)),
+        Callee::Ambiguous => (next(), IngressTarget::Refuse(485)),
+        Callee::Unknown => (next(), IngressTarget::Refuse(404)),
+    }
+}
+
+fn turn(next: &mut u16, shards: u16) -> ShardId {
+    *next = (*next + 1) % shards.max(1);
+    ShardId(*next)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_for_nobody_are_refused_by_each_shard_in_turn() {
+        let mut next = 0;
+        let mut refuse = |callee| target(callee, || turn(&mut next, 2));
+        assert_eq!(refuse(Callee::Unknown), (ShardId(1), IngressTarget::Refuse(404)));
+        assert_eq!(refuse(Callee::Absent), (ShardId(0), IngressTarget::Refuse(480)));
+        assert_eq!(refuse(Callee::Ambiguous), (ShardId(1), IngressTarget::Refuse(485)));
+    }
+}

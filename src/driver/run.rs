@@ -1,0 +1,355 @@
+//! The run loop of one shard: sockets, mailbox and deadlines in, batches and events out, once a tick.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::mailbox::{OutputSink, ShardInbox};
+use super::park::Parker;
+use super::placement::Placement;
+use super::sockets::{SharedSockets, Sockets};
+use super::sources::SipSources;
+use super::udp::{BATCH, Receiver, Sent};
+use crate::call::command::{Answer, QueryReply};
+use crate::ids::ShardId;
+use crate::limits::COMMANDS_PER_TICK;
+use crate::net::{Datagram, LocalSocket};
+use crate::shard::io::{Input, Output};
+use crate::shard::{Shard, ShardConfig};
+
+/// Wake-ups are the cost, not system calls: at 100,000 packets a second a tick of 1 ms halves the CPU time per packet, 2 ms save little more.
+const TICK: Duration = Duration::from_millis(1);
+
+/// After so many ticks with nothing to do the shard parks. Few, because one stream has a packet in every twentieth tick only: up to some
+/// hundred packets a second it is cheaper to be woken for each than to tick in between.
+const QUIET_TICKS: u32 = 3;
+
+/// The longest sleep, however far the next deadline is.
+const PARK_MAX: Duration = Duration::from_secs(1);
+
+/// The longest sleep while legs have port pairs of their own: those are polled, not watched.
+const PARK_MAX_WITH_OWN_PAIRS: Duration = Duration::from_millis(5);
+
+/// Batches that one socket may have in one tick, so that none starves the others.
+const BATCHES_PER_TICK: usize = 16;
+
+/// Outputs held for a slow front at which the shard takes no more SIP, so that no new calls and events begin.
+const BACKLOG_NO_SIGNALLING: usize = 1024;
+
+/// Outputs held for a slow front at which the shard takes nothing at all until it has caught up.
+const BACKLOG_MAX: usize = 64 * 1024;
+
+/// At most one line about lost datagrams in this time.
+const LOSS_LOG_GAP: Duration = Duration::from_secs(10);
+
+/// Everything that a shard's thread works with.
+pub struct Seat {
+    /// What the core is told.
+    pub config: ShardConfig,
+    /// Its sockets, bound already.
+    pub sockets: SharedSockets,
+    /// What own pairs are bound to.
+    pub media_ip: IpAddr,
+    /// Where its inputs from other threads arrive.
+    pub inbox: ShardInbox,
+    /// Where its answers and events go.
+    pub sink: Box<dyn OutputSink>,
+    /// Told of every agent that comes or goes.
+    pub placement: Arc<Placement>,
+    /// Whom SIP is taken from.
+    pub sources: Arc<SipSources>,
+}
+
+/// Why a shard's thread came to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ShardExit {
+    /// It was told to.
+    Stopped,
+    /// The core panicked; what it held is lost. With the panic's words.
+    Panicked(String),
+}
+
+/// A shard in its thread.
+pub struct Runner {
+    shard: Shard,
+    io: Io,
+    receiver: Receiver,
+    ready: Vec<LocalSocket>,
+    inbox: ShardInbox,
+}
+
+/// The shard's way out, apart from the shard so that both can be borrowed at once.
+struct Io {
+    id: ShardId,
+    sockets: Sockets,
+    sink: Box<dyn OutputSink>,
+    /// Outputs that the sink had no room for, oldest first.
+    backlog: VecDeque<Output>,
+    placement: Arc<Placement>,
+    sources: Arc<SipSources>,
+    counters: Counters,
+    loss_logged: Option<(Instant, u64)>,
+}
+
+/// What the driver itself did and dropped.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counters {
+    /// Datagrams that the kernel did not take.
+    unsent: u64,
+    /// SIP datagrams from sources that are not allowed.
+    foreign_sip: u64,
+}
+
+/// What a tick found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tick {
+    /// Nothing from outside.
+    Quiet,
+    /// Something, and all of it is done.
+    Busy,
+    /// More than one tick takes: the next should follow at once.
+    Behind,
+}
+
+/// How much a shard may take in, by what the front has left lying. Its outputs are never lost, so its inputs have to give way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Intake {
+    Everything,
+    NoCommands,
+    MediaOnly,
+    Nothing,
+}
+
+impl Intake {
+    fn with(backlog: usize) -> Self {
+        match backlog {
+            0 => Intake::Everything,
+            1..BACKLOG_NO_SIGNALLING => Intake::NoCommands,
+            BACKLOG_NO_SIGNALLING..BACKLOG_MAX => Intake::MediaOnly,
+            BACKLOG_MAX.. => Intake::Nothing,
+        }
+    }
+}
+
+impl Runner {
+    /// Makes the core. To be called in the shard's thread.
+    ///
+    /// # Errors
+    ///
+    /// The process is out of file descriptors.
+    pub fn new(seat: Seat, now: Instant) -> io::Result<Self> {
+        let id = seat.config.shard;
+        let sockets = Sockets::new(seat.sockets, seat.media_ip)?;
+        let mut shard = Shard::new(seat.config, now);
+        let receiver = Receiver::new(&mut shard.packets);
+        let (placement, sources) = (seat.placement, seat.sources);
+        let (backlog, counters) = (VecDeque::new(), Counters::default());
+        let io = Io { id, sockets, sink: seat.sink, backlog, placement, sources, counters, loss_logged: None };
+        Ok(Self { shard, io, receiver, ready: Vec::with_capacity(BATCH), inbox: seat.inbox })
+    }
+
+    /// Duplicates of the sockets, for a [`Parker`].
+    ///
+    /// # Errors
+    ///
+    /// The process is out of file descriptors.
+    pub fn watched(&self) -> io::Result<Vec<std::os::fd::OwnedFd>> {
+        self.io.sockets.duplicates()
+    }
+
+    /// Runs until it is told to stop, or until the core panics: a shard in an unknown state must not go on with its calls.
+    pub async fn run(mut self, parker: Parker) -> ShardExit {
+        let mut quiet = 0;
+        loop {
+            let start = Instant::now();
+            let tick = match catch_unwind(AssertUnwindSafe(|| self.tick())) {
+                Ok(tick) => tick,
+                Err(panic) => return ShardExit::Panicked(words(&*panic)),
+            };
+            if self.inbox.stopped() {
+                return ShardExit::Stopped;
+            }
+            quiet = if tick == Tick::Quiet && self.io.backlog.is_empty() { quiet + 1 } else { 0 };
+            if tick == Tick::Behind {
+                glommio::executor().yield_task_queue_now().await;
+            } else if quiet < QUIET_TICKS {
+                glommio::timer::sleep(TICK.saturating_sub(start.elapsed())).await;
+            } else {
+                parker.park(&self.inbox, self.longest_sleep()).await;
+            }
+        }
+    }
+
+    fn longest_sleep(&self) -> Duration {
+        let longest = if self.io.sockets.own_pairs() == 0 { PARK_MAX } else { PARK_MAX_WITH_OWN_PAIRS };
+        self.shard.next_deadline().map_or(longest, |at| at.saturating_duration_since(Instant::now()).min(longest))
+    }
+
+    fn tick(&mut self) -> Tick {
+        self.io.offer_backlog();
+        let intake = Intake::with(self.io.backlog.len());
+        if intake == Intake::Nothing {
+            return Tick::Busy;
+        }
+        let datagrams = self.take_datagrams(intake);
+        let commands = self.take_commands();
+        let now = Instant::now();
+        if self.shard.next_deadline().is_some_and(|at| at <= now) {
+            self.shard.handle(Input::Timeout, now);
+        }
+        // Here at the latest, what the core has had to say from its start on.
+        self.io.drain(&mut self.shard, now);
+        self.io.flush(&mut self.shard, now);
+        datagrams.max(commands)
+    }
+
+    fn take_datagrams(&mut self, intake: Intake) -> Tick {
+        self.io.sockets.poll(&mut self.ready);
+        let mut tick = match self.ready.len() {
+            0 => Tick::Quiet,
+            BATCH.. => Tick::Behind,
+            _ => Tick::Busy,
+        };
+        for index in 0..self.ready.len() {
+            let socket = self.ready[index];
+            if socket == LocalSocket::Sip && intake >= Intake::MediaOnly {
+                continue;
+            }
+            let mut batches = 0;
+            while self.take_batch(socket) == BATCH {
+                batches += 1;
+                if batches == BATCHES_PER_TICK {
+                    tick = Tick::Behind;
+                    break;
+                }
+            }
+        }
+        tick
+    }
+
+    /// Takes one batch off a socket through the core; how many datagrams that were.
+    fn take_batch(&mut self, socket: LocalSocket) -> usize {
+        let count = self.io.sockets.receive(socket, &mut self.receiver);
+        let now = Instant::now();
+        for place in 0..count {
+            let Some((from, packet)) = self.receiver.take(place, &mut self.shard.packets) else { continue };
+            if socket == LocalSocket::Sip && !self.io.sources.allow(from.ip()) {
+                self.io.counters.foreign_sip += 1;
+                self.shard.packets.give_back(packet);
+                continue;
+            }
+            self.shard.handle(Input::Datagram(Datagram { socket, from, packet }), now);
+        }
+        if count > 0 {
+            self.io.drain(&mut self.shard, now);
+        }
+        count
+    }
+
+    /// Takes commands as long as what they cause can be delivered.
+    fn take_commands(&mut self) -> Tick {
+        let now = Instant::now();
+        for taken in 0..COMMANDS_PER_TICK {
+            if !self.io.backlog.is_empty() {
+                return Tick::Busy;
+            }
+            let Some(input) = self.inbox.pop() else { return if taken == 0 { Tick::Quiet } else { Tick::Busy } };
+            self.shard.handle(input, now);
+            self.io.drain(&mut self.shard, now);
+        }
+        Tick::Behind
+    }
+}
+
+impl Io {
+    /// Does what the core asks for.
+    fn drain(&mut self, shard: &mut Shard, now: Instant) {
+        while let Some(output) = shard.poll_output() {
+            match output {
+                Output::Transmit(transmit) => {
+                    let sent = self.sockets.send(transmit, &mut shard.packets);
+                    self.count(sent);
+                }
+                Output::OpenPair { pair, rtp_port } => {
+                    if let Err(error) = self.sockets.open(pair, rtp_port) {
+                        tracing::warn!(shard = self.id.0, rtp_port, %error, "a port pair of our range is not free");
+                        shard.handle(Input::PairFailed(pair), now);
+                    }
+                }
+                Output::ClosePair(pair) => self.sockets.close(pair),
+                Output::AgentPresent { ref tenant, ref agent, present } => {
+                    self.placement.present(tenant, agent, self.id, present);
+                    self.deliver(output);
+                }
+                Output::Answer { request, answer } => {
+                    let answer = self.with_own_counters(answer);
+                    self.deliver(Output::Answer { request, answer });
+                }
+                Output::Connected { .. } | Output::Event { .. } | Output::Disconnect { .. } => self.deliver(output),
+            }
+        }
+    }
+
+    /// Hands an output to the front, behind those that wait for room already.
+    fn deliver(&mut self, output: Output) {
+        if !self.backlog.is_empty() {
+            self.backlog.push_back(output);
+        } else if let Err(output) = self.sink.push(self.id, output) {
+            tracing::warn!(shard = self.id.0, "the front is slow: no more commands until it has caught up");
+            self.backlog.push_back(output);
+        }
+    }
+
+    fn offer_backlog(&mut self) {
+        while let Some(output) = self.backlog.pop_front() {
+            if let Err(output) = self.sink.push(self.id, output) {
+                self.backlog.push_front(output);
+                return;
+            }
+        }
+    }
+
+    fn flush(&mut self, shard: &mut Shard, now: Instant) {
+        let sent = self.sockets.flush(&mut shard.packets);
+        self.count(sent);
+        let (logged_at, logged) = self.loss_logged.map_or((None, 0), |(at, count)| (Some(at), count));
+        if self.counters.unsent > logged && logged_at.is_none_or(|at| now.saturating_duration_since(at) >= LOSS_LOG_GAP) {
+            tracing::warn!(shard = self.id.0, count = self.counters.unsent - logged, "datagrams were not taken by the kernel");
+            self.loss_logged = Some((now, self.counters.unsent));
+        }
+    }
+
+    fn count(&mut self, sent: Sent) {
+        self.counters.unsent += sent.failed;
+    }
+
+    /// The shard's figures are asked of the core, which does not know what the driver dropped.
+    fn with_own_counters(&self, mut answer: Answer) -> Answer {
+        if let Answer::Rest(reply) = &mut answer
+            && let QueryReply::Stats(stats) = &mut **reply
+        {
+            stats.dropped.extend([("unsent", self.counters.unsent), ("sip_source_not_allowed", self.counters.foreign_sip)]);
+        }
+        answer
+    }
+}
+
+impl Tick {
+    /// The more urgent one.
+    fn max(self, other: Tick) -> Tick {
+        match (self, other) {
+            (Tick::Behind, _) | (_, Tick::Behind) => Tick::Behind,
+            (Tick::Busy, _) | (_, Tick::Busy) => Tick::Busy,
+            (Tick::Quiet, Tick::Quiet) => Tick::Quiet,
+        }
+    }
+}
+
+/// What a panic said; the hook has printed where.
+fn words(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no words".to_owned())
+}

@@ -1,0 +1,31 @@
+//! The WebRTC-to-SIP gateway of the NexusDialer call-centre platform: a pure core and thin shells (see `ARCHITECTURE.md`).
+
+// Layer 0: words and numbers.
+pub mod codec;
+pub mod config;
+pub mod ids;
+pub mod limits;
+pub mod net;
+// Layer 1: protocols.
+pub mod audio;
+pub mod rtp;
+pub mod sdp;
+pub mod sip;
+pub mod srtp;
+// Layer 2: the browser side.
+pub mod webrtc;
+// Layer 3: calls.
+pub mod call;
+// Layer 4: the shard.
+pub mod shard;
+pub mod wire;
+// Layer 5: the shells, the only ones that do I/O.
+// The demo PBX itself is pure, and the simulator's PBX too; its sockets are behind the feature.
+pub mod demo;
+#[cfg(feature = "driver")]
+pub mod driver;
+#[cfg(feature = "driver")]
+pub mod front;
+// Layer 6: everything joined together.
+#[cfg(feature = "driver")]
+pub mod start;

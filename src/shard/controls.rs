@@ -1,0 +1,209 @@
+//! What an agent does to a call that is established: hold, mute, digits, transfer. One after another, in the order asked.
+
+use std::time::Instant;
+
+use super::Shard;
+use crate::call::command::{DtmfMethod, Reply, SendDtmf, TransferKind};
+use crate::call::error::{Code, Refusal};
+use crate::call::event::{CallEvent, HeldBy};
+use crate::call::number::Destination;
+use crate::call::{Activity, Control, ControlKind, OfferPurpose, Phase};
+use crate::ids::{AgentKey, CallId, CallKey, RequestId};
+use crate::sdp::Direction;
+
+type Outcome = Option<Result<Reply, Refusal>>;
+
+impl Shard {
+    pub(super) fn hold(&mut self, agent: AgentKey, id: CallId, request: Option<RequestId>, now: Instant) -> Outcome {
+        self.control(agent, id, Control { request, kind: ControlKind::Hold }, now)
+    }
+
+    pub(super) fn unhold(&mut self, agent: AgentKey, id: CallId, request: Option<RequestId>, now: Instant) -> Outcome {
+        self.control(agent, id, Control { request, kind: ControlKind::Unhold }, now)
+    }
+
+    pub(super) fn transfer(
+        &mut self,
+        agent: AgentKey,
+        id: CallId,
+        target: &str,
+        kind: TransferKind,
+        request: Option<RequestId>,
+        now: Instant,
+    ) -> Outcome {
+        if let TransferKind::Attended { consult } = kind {
+            let refusal = match self.call_of(agent, consult) {
+                Ok(_) => Refusal::new(Code::BadRequest, "transferType: attended transfer is not available yet"),
+                Err(refusal) => refusal,
+            };
+            return Some(Err(refusal));
+        }
+        let policy = &self.config.policy.dial;
+        let destination = match Destination::parse(target).and_then(|destination| destination.check(policy).map(|()| destination)) {
+            Ok(destination) => destination,
+            Err(refusal) => return Some(Err(refusal)),
+        };
+        let host = destination.host.as_deref().unwrap_or(&self.config.trunk.domain);
+        let target = format!("sip:{}@{host}", destination.uri_user());
+        self.control(agent, id, Control { request, kind: ControlKind::Transfer { target } }, now)
+    }
+
+    /// Queues a control and starts it if the call is free.
+    fn control(&mut self, agent: AgentKey, id: CallId, control: Control, now: Instant) -> Outcome {
+        let key = match self.call_of(agent, id) {
+            Ok(key) => key,
+            Err(refusal) => return Some(Err(refusal)),
+        };
+        let call = &mut self.calls[key].call;
+        if let Err(refusal) = call.talking() {
+            return Some(Err(refusal));
+        }
+        if call.enqueue(control).is_err() {
+            return Some(Err(Refusal::new(Code::RateLimited, "too many requests wait on this call")));
+        }
+        self.next_control(key, now);
+        self.drive_sip(now);
+        None
+    }
+
+    /// Starts the controls that wait, until one has to wait for the far side.
+    pub(super) fn next_control(&mut self, key: CallKey, now: Instant) {
+        while let Some(call) = self.calls.get_mut(key).map(|slot| &mut slot.call) {
+            // Until the dialog is confirmed nothing can be asked of the far side.
+            if !matches!(call.phase, Phase::Talking { .. }) {
+                break;
+            }
+            let Some(control) = call.next_control() else { break };
+            self.start_control(key, control, now);
+        }
+        self.schedule_call(key);
+    }
+
+    fn start_control(&mut self, key: CallKey, control: Control, now: Instant) {
+        let call = &mut self.calls[key].call;
+        let (held, agent) = (call.held_local, call.agent);
+        match &control.kind {
+            ControlKind::Hold if held => self.acknowledge(control.request, Ok(Reply::Done)),
+            ControlKind::Unhold if !held => self.acknowledge(control.request, Ok(Reply::Done)),
+            ControlKind::Hold => {
+                // The agent is no longer heard from now on, whatever the far side makes of it.
+                if self.agents[agent].bridged == Some(key) {
+                    self.agents[agent].bridged = None;
+                    self.rewire(agent);
+                }
+                self.start_offer(key, control, OfferPurpose::Hold, now);
+            }
+            ControlKind::Unhold => {
+                self.hold_bridged(agent, Some(key), now);
+                self.start_offer(key, control, OfferPurpose::Unhold, now);
+            }
+            ControlKind::MoveMedia => self.start_offer(key, control, OfferPurpose::MoveMedia, now),
+            ControlKind::Transfer { target } => {
+                let Ok(session) = call.talking() else { return };
+                let target = target.clone();
+                call.activity = Activity::Referring { control, hangup: None };
+                call.note("referring", now);
+                self.sip.refer(session, target, now);
+            }
+        }
+    }
+
+    fn start_offer(&mut self, key: CallKey, control: Control, purpose: OfferPurpose, now: Instant) {
+        let call = &mut self.calls[key].call;
+        let Ok(session) = call.talking() else { return };
+        let Some(leg) = &mut call.leg else { return };
+        leg.local.version += 1;
+        leg.local.direction = match purpose {
+            OfferPurpose::Hold => Direction::SendOnly,
+            OfferPurpose::Unhold => Direction::SendRecv,
+            OfferPurpose::MoveMedia => leg.local.direction,
+        };
+        let offer = leg.local.offer();
+        match self.sip.offer(session, offer, now) {
+            Ok(()) => call.activity = Activity::Offering { control, purpose },
+            Err(pending) => {
+                let refusal = Refusal::invalid_state(call.state(), pending.to_string());
+                self.acknowledge(control.request, Err(refusal));
+            }
+        }
+    }
+
+    /// The far side has agreed to our offer.
+    pub(super) fn offer_took_effect(&mut self, key: CallKey, purpose: OfferPurpose, now: Instant) {
+        let call = &mut self.calls[key].call;
+        let agent = call.agent;
+        match purpose {
+            OfferPurpose::Hold => {
+                call.held_local = true;
+                call.note("held", now);
+            }
+            OfferPurpose::Unhold => {
+                call.held_local = false;
+                call.note("unheld", now);
+                self.agents[agent].bridged = Some(key);
+            }
+            OfferPurpose::MoveMedia => call.note("media-moved", now),
+        }
+        self.calls[key].bridge.heard_at = now;
+        self.rewire(agent);
+        self.schedule_call(key);
+    }
+
+    /// What the agent is told once an offer has taken effect.
+    pub(super) fn held_event(&self, key: CallKey, purpose: OfferPurpose) -> Option<CallEvent> {
+        match purpose {
+            OfferPurpose::Hold | OfferPurpose::Unhold => Some(CallEvent::Held { held: self.calls[key].call.held_local, by: HeldBy::Local }),
+            OfferPurpose::MoveMedia => None,
+        }
+    }
+
+    /// An agent talks on one call at a time: holds the one that it talks on, unless that is `except`.
+    pub(super) fn hold_bridged(&mut self, agent: AgentKey, except: Option<CallKey>, now: Instant) {
+        let Some(key) = self.agents[agent].bridged.filter(|&key| Some(key) != except) else { return };
+        let call = &mut self.calls[key].call;
+        if call.talking().is_ok() && !call.held_local && call.enqueue(Control { request: None, kind: ControlKind::Hold }).is_ok() {
+            self.next_control(key, now);
+        }
+        self.agents[agent].bridged = None;
+        self.rewire(agent);
+    }
+
+    pub(super) fn mute(&mut self, agent: AgentKey, id: CallId, muted: bool, now: Instant) -> Result<Reply, Refusal> {
+        let key = self.call_of(agent, id)?;
+        let call = &mut self.calls[key].call;
+        let changed = call.muted != muted;
+        call.muted = muted;
+        if changed {
+            call.note(if muted { "muted" } else { "unmuted" }, now);
+            self.tell_call(key, CallEvent::Muted { muted });
+        }
+        Ok(Reply::Done)
+    }
+
+    pub(super) fn send_dtmf(&mut self, agent: AgentKey, digits: &SendDtmf, now: Instant) -> Result<Reply, Refusal> {
+        let key = self.call_of(agent, digits.call)?;
+        let call = &self.calls[key].call;
+        let session = call.talking()?;
+        let negotiated = call.leg.as_ref().and_then(|leg| leg.negotiated.as_ref());
+        let as_events = match digits.method {
+            DtmfMethod::Auto => negotiated.is_some_and(|negotiated| negotiated.telephone_event.is_some()),
+            DtmfMethod::Rfc4733 => true,
+            DtmfMethod::Info => false,
+        };
+        if as_events {
+            self.queue_dtmf_events(key, digits)?;
+        } else {
+            let duration_ms = digits.duration.as_millis();
+            for tone in digits.tones.chars().filter(|&tone| tone != ',') {
+                let body = format!("Signal={tone}\r\nDuration={duration_ms}\r\n");
+                self.sip.info(session, "application/dtmf-relay", body.into_bytes(), now);
+            }
+            self.drive_sip(now);
+        }
+        self.calls[key].call.note("dtmf", now);
+        self.schedule_call(key);
+        self.on_media_timers(key, now);
+        self.schedule_call(key);
+        Ok(Reply::Done)
+    }
+}

@@ -1,0 +1,17 @@
+//! SIP (RFC 3261) without I/O: messages, transactions, dialogs, digest authentication and a user agent on top of them.
+
+mod dialog;
+mod digest;
+mod event;
+mod field;
+pub mod ingress;
+mod message;
+mod normalise;
+pub mod timers;
+mod transaction;
+mod user_agent;
+
+pub use event::{
+    Address, IncomingCall, Invite, InviteFailure, OfferPending, Reason, ReasonProtocol, SessionKey, SipEvent, SipTransmit, UserAgentFull,
+};
+pub use user_agent::{Credentials, UserAgent, UserAgentConfig, UserAgentStats};

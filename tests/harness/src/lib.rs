@@ -1,0 +1,5 @@
+//! What the gateway is tested against. Nothing in here shares code with what it tests, beyond the types of the wire.
+
+pub mod browser;
+mod dtls;
+pub mod live;
