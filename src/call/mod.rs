@@ -6,4 +6,4 @@ pub mod event;
 pub mod number;
 mod state;
 
-pub use state::{Activity, Answering, Call, Control, ControlKind, OfferPurpose, Phase, SipLeg, Told};
+pub use state::{Activity, Answering, Call, Control, ControlKind, Leaving, OfferPurpose, Phase, SipLeg, Told};

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::call::command::{Dial, Reply};
 use crate::call::error::Refusal;
-use crate::call::event::{CallDirection, CallState};
+use crate::call::event::{CallDirection, CallState, EndedBy};
 use crate::codec::Codec;
 use crate::ids::{AgentKey, CallId, RequestId};
 use crate::net::PortPair;
@@ -42,6 +42,15 @@ pub struct Call {
     /// The request that is being worked on, and those behind it.
     pub activity: Activity,
     waiting: VecDeque<Control>,
+    /// A hangup that came while a transfer was asked for: it waits for the REFER to be answered, until a moment.
+    pub leaving: Option<Leaving>,
+}
+
+/// A hangup that waits.
+#[derive(Clone, Copy, Debug)]
+pub struct Leaving {
+    pub request: Option<RequestId>,
+    pub give_up_at: Instant,
 }
 
 /// How far a call has come; each state owns what only it has.
@@ -57,8 +66,8 @@ pub enum Phase {
     Accepted { session: SessionKey },
     /// Both sides talk, or one of them holds.
     Talking { session: SessionKey },
-    /// The far side has hung up during a transfer; its last NOTIFY is awaited.
-    Departed { session: SessionKey, give_up_at: Instant },
+    /// One side has hung up during a transfer; the far side's last NOTIFY is awaited.
+    Departed { session: SessionKey, by: EndedBy, give_up_at: Instant },
 }
 
 /// What the agent has been told about an outbound call so far.
@@ -113,8 +122,8 @@ pub enum Activity {
     Idle,
     /// A re-INVITE of ours is out.
     Offering { control: Control, purpose: OfferPurpose },
-    /// A REFER is out; a hangup that came meanwhile waits for its answer, until a moment.
-    Referring { control: Control, hangup: Option<(Option<RequestId>, Instant)> },
+    /// A REFER is out.
+    Referring { control: Control },
     /// The REFER was accepted; the far side tells how it goes on.
     Transferring { target: String },
 }
@@ -160,6 +169,7 @@ impl Call {
             timeline: vec![(now, first)],
             activity: Activity::Idle,
             waiting: VecDeque::new(),
+            leaving: None,
         }
     }
 
@@ -214,10 +224,7 @@ impl Call {
             Phase::Incoming { give_up_at, answering, .. } => {
                 Some(answering.map_or(*give_up_at, |answering| answering.give_up_at.min(*give_up_at)))
             }
-            Phase::Accepted { .. } | Phase::Talking { .. } => match &self.activity {
-                Activity::Referring { hangup: Some((_, at)), .. } => Some(*at),
-                Activity::Idle | Activity::Offering { .. } | Activity::Referring { .. } | Activity::Transferring { .. } => None,
-            },
+            Phase::Accepted { .. } | Phase::Talking { .. } => self.leaving.map(|leaving| leaving.give_up_at),
         }
     }
 
@@ -249,12 +256,17 @@ impl Call {
         }
     }
 
+    /// Whether a transfer has been asked for whose REFER is not answered yet.
+    pub fn is_about_to_transfer(&self) -> bool {
+        let is_transfer = |control: &Control| matches!(control.kind, ControlKind::Transfer { .. });
+        matches!(self.activity, Activity::Referring { .. }) || self.waiting.iter().any(is_transfer)
+    }
+
     /// Everything that waits or is under way, because the call ends.
     pub fn take_controls(&mut self) -> Vec<Control> {
         let active = match std::mem::take(&mut self.activity) {
             Activity::Idle | Activity::Transferring { .. } => None,
-            Activity::Offering { control, .. } => Some(control),
-            Activity::Referring { control, .. } => Some(control),
+            Activity::Offering { control, .. } | Activity::Referring { control } => Some(control),
         };
         active.into_iter().chain(self.waiting.drain(..)).collect()
     }
@@ -266,9 +278,7 @@ impl Call {
             let refusal = Refusal::invalid_state(CallState::Ended, "the call has ended");
             waiting.extend(answering.take().map(|answering| (answering.request, Err(refusal))));
         }
-        if let Activity::Referring { hangup, .. } = &mut self.activity {
-            waiting.extend(hangup.take().map(|(request, _)| (request, Ok(Reply::Done))));
-        }
+        waiting.extend(self.leaving.take().map(|leaving| (leaving.request, Ok(Reply::Done))));
         waiting
     }
 

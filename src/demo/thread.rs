@@ -211,6 +211,11 @@ const IDLE: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::Codec;
+    use crate::net::LocalSocket;
+    use crate::rtp::Header;
+    use crate::sdp::{Direction, LocalDescription};
+    use crate::sip::{Address, Invite, SipEvent, UserAgent, UserAgentConfig};
 
     #[test]
     fn a_pair_is_even_and_its_neighbour() {
@@ -218,6 +223,76 @@ mod tests {
         assert_eq!(port % 2, 0);
         assert_eq!(rtp.local_addr().unwrap().port(), port);
         assert_eq!(rtcp.local_addr().unwrap().port(), port + 1);
+    }
+
+    /// On real sockets and real time: what virtual time cannot show.
+    #[test]
+    fn a_tone_comes_over_real_sockets_and_ends_with_the_pbx() {
+        let loopback = IpAddr::from([127, 0, 0, 1]);
+        let (sip, rtp) = (UdpSocket::bind((loopback, 0)).unwrap(), UdpSocket::bind((loopback, 0)).unwrap());
+        let contact = sip.local_addr().unwrap();
+        let pbx = start(contact, loopback).unwrap();
+        let mut phone = UserAgent::new(
+            UserAgentConfig { contact, product: "test".to_owned(), credentials: None, shard: None, transactions_max: 10, sessions_max: 10 },
+            [7; 32],
+        );
+        let rtp_port = rtp.local_addr().unwrap().port();
+        let local = LocalDescription {
+            address: loopback,
+            rtp_port,
+            rtcp_port: rtp_port ^ 1,
+            session_id: 1,
+            version: 1,
+            direction: Direction::SendRecv,
+            codecs: vec![Codec::Opus],
+        };
+        let invite = Invite {
+            peer: pbx.address,
+            target: format!("sip:9197@{}", pbx.address),
+            from: Address::new("alice", "test"),
+            to: Address::new("9197", "test"),
+            headers: Vec::new(),
+            body: Some(local.offer()),
+        };
+        phone.invite(invite, Instant::now()).unwrap();
+        let mut buffer = [0; MAX_DATAGRAM];
+        let mut wait_for = |phone: &mut UserAgent, what: fn(&SipEvent) -> bool| {
+            for _ in 0..20 {
+                let mut seen = false;
+                while let Some(event) = phone.poll_event() {
+                    seen |= what(&event);
+                }
+                while let Some(transmit) = phone.poll_transmit() {
+                    sip.send_to(&transmit.bytes, transmit.to).unwrap();
+                }
+                if seen {
+                    return;
+                }
+                let (length, from) = sip.recv_from(&mut buffer).unwrap();
+                phone.handle_datagram(&buffer[..length], from, LocalSocket::Sip, Instant::now());
+            }
+            panic!("20 datagrams without what was waited for");
+        };
+        sip.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        rtp.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        wait_for(&mut phone, |event| matches!(event, SipEvent::Answered { .. }));
+        let first_at = {
+            rtp.recv_from(&mut [0; MAX_DATAGRAM]).unwrap();
+            Instant::now()
+        };
+        let mut sequences = Vec::new();
+        for _ in 0..50 {
+            let mut packet = [0; MAX_DATAGRAM];
+            let (length, _) = rtp.recv_from(&mut packet).unwrap();
+            let header = Header::parse(&packet[..length]).unwrap();
+            assert_eq!(header.payload_type, 111);
+            sequences.push(header.sequence);
+        }
+        let took = first_at.elapsed();
+        assert!(took.abs_diff(Duration::from_secs(1)) < Duration::from_millis(300), "50 frames took {took:?}");
+        assert!(sequences.windows(2).all(|pair| pair[1] == pair[0].wrapping_add(1)));
+        drop(pbx);
+        wait_for(&mut phone, |event| matches!(event, SipEvent::Ended { .. }));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The thread of the public SIP socket: takes each request off it and hands it to the shard that has, or gets, its call.
+//! The thread of the public SIP socket: takes each request off it and hands it to the shard that has, or gets, its call. Beside that it looks
+//! after the shards, being the one thread that is never theirs.
 
 use std::io;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::mailbox::ShardMailbox;
+use super::mailbox::{LOOK_AFTER_EVERY, ShardMailbox};
 use super::placement::{Callee, Placement};
 use super::sources::SipSources;
 use super::udp::{BATCH, Receiver, Socket};
@@ -57,14 +58,19 @@ fn run(mut router: Router, socket: &Socket, sources: &SipSources, stop: &AtomicB
     // The buffers go on to the shards, which keep them: this pool only ever gives.
     let mut pool = PacketPool::new(BATCH);
     let mut receiver = Receiver::new(&mut pool);
+    let mut looked_after = Instant::now();
     while !stop.load(Ordering::Relaxed) {
         let mut waiting = [PollFd::new(socket, PollFlags::IN)];
         let timeout = Timespec { tv_sec: 0, tv_nsec: LOOK_UP_EVERY.subsec_nanos().into() };
         if poll(&mut waiting, Some(&timeout)).is_err() {
             continue;
         }
-        let count = receiver.receive(socket).unwrap_or(0);
         let now = Instant::now();
+        if now.saturating_duration_since(looked_after) >= LOOK_AFTER_EVERY {
+            looked_after = now;
+            router.look_after_shards();
+        }
+        let count = receiver.receive(socket).unwrap_or(0);
         for place in 0..count {
             if let Some((from, packet)) = receiver.take(place, &mut pool)
                 && sources.allow(from.ip())
@@ -84,6 +90,14 @@ struct Router {
 }
 
 impl Router {
+    fn look_after_shards(&self) {
+        for (shard, mailbox) in self.mailboxes.iter().enumerate() {
+            if mailbox.look_after() {
+                tracing::warn!(shard, "a shard has not run for long; woken");
+            }
+        }
+    }
+
     /// Gives a datagram to its shard. A full mailbox drops it: over UDP its sender repeats it (RFC 3261 section 17.1.1.2).
     fn hand_over(&mut self, from: std::net::SocketAddr, packet: Packet, now: Instant) {
         let (placement, next) = (&self.placement, &mut self.next);

@@ -3,11 +3,15 @@
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use crossbeam::queue::ArrayQueue;
 
 use crate::ids::ShardId;
 use crate::shard::io::{Input, Output};
+
+/// How often a shard has to look around at least.
+pub const LOOK_AFTER_EVERY: Duration = Duration::from_millis(500);
 
 /// The mailbox holds [`crate::limits::MAILBOX`] inputs already: the request is `OVERLOADED`, a SIP request is dropped and sent again by its sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -30,6 +34,19 @@ impl ShardMailbox {
         self.shared.push(input)
     }
 
+    /// Wakes the shard's thread if it has not looked around since the last call, and says whether it had to: to be called every
+    /// [`LOOK_AFTER_EVERY`] or less often.
+    ///
+    /// An executor that has mislaid its only runnable task sleeps until somebody wakes it, and nobody wakes a shard that counts as awake.
+    pub fn look_after(&self) -> bool {
+        let stuck = !self.shared.alive.swap(false, Ordering::Relaxed);
+        if stuck {
+            self.shared.armed.store(false, Ordering::SeqCst);
+            self.shared.wake_now();
+        }
+        stuck
+    }
+
     /// Tells the shard's thread to end, with its next tick.
     pub fn stop(&self) {
         self.shared.stopped.store(true, Ordering::SeqCst);
@@ -49,6 +66,11 @@ impl ShardInbox {
         self.shared.queue.pop()
     }
 
+    /// Tells whoever looks after us that we are not stuck.
+    pub fn alive(&self) {
+        self.shared.alive.store(true, Ordering::Relaxed);
+    }
+
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.shared.queue.is_empty()
@@ -57,6 +79,12 @@ impl ShardInbox {
     /// Whether the thread is to end.
     pub fn stopped(&self) -> bool {
         self.shared.stopped.load(Ordering::SeqCst)
+    }
+
+    /// Says whom to wake, ahead of the first sleep. Ready at once.
+    pub fn introduce(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.shared.remember(cx);
+        Poll::Ready(())
     }
 
     /// Ready as soon as an input waits or the thread is to end; else the task is woken by the next push. [`ShardInbox::disarm`] ends the wait.
@@ -104,11 +132,19 @@ struct Shared<T> {
     armed: AtomicBool,
     waker: Mutex<Option<Waker>>,
     stopped: AtomicBool,
+    /// The reader has looked around since it was last looked after.
+    alive: AtomicBool,
 }
 
 impl<T> Shared<T> {
     fn new(capacity: usize) -> Self {
-        Self { queue: ArrayQueue::new(capacity), armed: AtomicBool::new(false), waker: Mutex::new(None), stopped: AtomicBool::new(false) }
+        Self {
+            queue: ArrayQueue::new(capacity),
+            armed: AtomicBool::new(false),
+            waker: Mutex::new(None),
+            stopped: AtomicBool::new(false),
+            alive: AtomicBool::new(true),
+        }
     }
 
     fn push(&self, item: T) -> Result<(), MailboxFull> {
@@ -122,20 +158,26 @@ impl<T> Shared<T> {
         // Pairs with the fence in `poll_ready`: either the reader sees what was changed before, or we see that it is armed.
         fence(Ordering::SeqCst);
         if self.armed.load(Ordering::Relaxed) && self.armed.swap(false, Ordering::SeqCst) {
-            // Under the lock, so that the reader cannot drop the waker, and its executor with it, while it is in use.
-            if let Some(waker) = &*self.waker.lock().unwrap_or_else(PoisonError::into_inner) {
-                waker.wake_by_ref();
-            }
+            self.wake_now();
+        }
+    }
+
+    fn wake_now(&self) {
+        // Under the lock, so that the reader cannot drop the waker, and its executor with it, while it is in use.
+        if let Some(waker) = &*self.waker.lock().unwrap_or_else(PoisonError::into_inner) {
+            waker.wake_by_ref();
+        }
+    }
+
+    fn remember(&self, cx: &mut Context<'_>) {
+        let mut waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner);
+        if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
         }
     }
 
     fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
-        {
-            let mut waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner);
-            if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
-                *waker = Some(cx.waker().clone());
-            }
-        }
+        self.remember(cx);
         self.armed.store(true, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         if self.queue.is_empty() && !self.stopped.load(Ordering::SeqCst) {
@@ -240,6 +282,19 @@ mod tests {
         }
         writers.into_iter().for_each(|writer| writer.join().unwrap());
         assert!(counter.wakes.load(Ordering::SeqCst) <= polls, "at most one wake each time it falls asleep");
+    }
+
+    #[test]
+    fn only_a_reader_that_has_not_looked_around_is_woken_by_who_looks_after_it() {
+        let (counter, waker) = counter();
+        let (mailbox, inbox) = mailbox(1);
+        assert!(inbox.poll_ready(&mut Context::from_waker(&waker)).is_pending());
+        assert!(!mailbox.look_after());
+        assert!(mailbox.look_after());
+        assert_eq!(counter.wakes.load(Ordering::SeqCst), 1);
+        inbox.alive();
+        assert!(!mailbox.look_after());
+        assert_eq!(counter.wakes.load(Ordering::SeqCst), 1);
     }
 
     #[test]

@@ -23,12 +23,15 @@ use crate::shard::{Shard, ShardConfig};
 /// Wake-ups are the cost, not system calls: at 100,000 packets a second a tick of 1 ms halves the CPU time per packet, 2 ms save little more.
 const TICK: Duration = Duration::from_millis(1);
 
+/// How long a shard that is behind lets the reactor look around before it goes on.
+const BREATH: Duration = Duration::from_micros(50);
+
 /// After so many ticks with nothing to do the shard parks. Few, because one stream has a packet in every twentieth tick only: up to some
 /// hundred packets a second it is cheaper to be woken for each than to tick in between.
 const QUIET_TICKS: u32 = 3;
 
-/// The longest sleep, however far the next deadline is.
-const PARK_MAX: Duration = Duration::from_secs(1);
+/// The longest sleep, however far the next deadline is. Less than [`super::mailbox::LOOK_AFTER_EVERY`]: who sleeps longer is stuck.
+const PARK_MAX: Duration = Duration::from_millis(200);
 
 /// The longest sleep while legs have port pairs of their own: those are polled, not watched.
 const PARK_MAX_WITH_OWN_PAIRS: Duration = Duration::from_millis(5);
@@ -140,10 +143,10 @@ impl Runner {
     /// # Errors
     ///
     /// The process is out of file descriptors.
-    pub fn new(seat: Seat, now: Instant) -> io::Result<Self> {
+    pub fn new(seat: Seat) -> io::Result<Self> {
         let id = seat.config.shard;
         let sockets = Sockets::new(seat.sockets, seat.media_ip)?;
-        let mut shard = Shard::new(seat.config, now);
+        let mut shard = Shard::new(seat.config);
         let receiver = Receiver::new(&mut shard.packets);
         let (placement, sources) = (seat.placement, seat.sources);
         let (backlog, counters) = (VecDeque::new(), Counters::default());
@@ -163,6 +166,7 @@ impl Runner {
     /// Runs until it is told to stop, or until the core panics: a shard in an unknown state must not go on with its calls.
     pub async fn run(mut self, parker: Parker) -> ShardExit {
         let mut quiet = 0;
+        std::future::poll_fn(|cx| self.inbox.introduce(cx)).await;
         loop {
             let start = Instant::now();
             let tick = match catch_unwind(AssertUnwindSafe(|| self.tick())) {
@@ -174,9 +178,10 @@ impl Runner {
             }
             quiet = if tick == Tick::Quiet && self.io.backlog.is_empty() { quiet + 1 } else { 0 };
             if tick == Tick::Behind {
-                glommio::executor().yield_task_queue_now().await;
+                // A plain yield would leave the executor's own I/O unpolled for as long as we are behind.
+                glommio::timer::sleep(BREATH).await;
             } else if quiet < QUIET_TICKS {
-                glommio::timer::sleep(TICK.saturating_sub(start.elapsed())).await;
+                glommio::timer::sleep(TICK.saturating_sub(start.elapsed()).max(BREATH)).await;
             } else {
                 parker.park(&self.inbox, self.longest_sleep()).await;
             }
@@ -185,10 +190,11 @@ impl Runner {
 
     fn longest_sleep(&self) -> Duration {
         let longest = if self.io.sockets.own_pairs() == 0 { PARK_MAX } else { PARK_MAX_WITH_OWN_PAIRS };
-        self.shard.next_deadline().map_or(longest, |at| at.saturating_duration_since(Instant::now()).min(longest))
+        self.shard.next_deadline().map_or(longest, |at| at.saturating_duration_since(Instant::now()).clamp(BREATH, longest))
     }
 
     fn tick(&mut self) -> Tick {
+        self.inbox.alive();
         self.io.offer_backlog();
         let intake = Intake::with(self.io.backlog.len());
         if intake == Intake::Nothing {

@@ -11,6 +11,7 @@ use super::mailbox::{OutputSink, ShardMailbox, mailbox};
 use super::placement::{Placement, Spread};
 use super::{Load, Seat, ShardEnd, ShardExit, SharedSockets, SipSources, Socket, spawn_shard};
 use crate::call::command::{Command, Query, Scope};
+use crate::config::DialPolicy;
 use crate::ids::{RequestId, ShardId};
 use crate::shard::io::{Input, Output};
 use crate::shard::{Policy, ShardConfig, Trunk};
@@ -116,9 +117,7 @@ fn config(sockets: &SharedSockets) -> ShardConfig {
             resume_grace: 30 * second,
             resume_media_max: 600 * second,
             header_prefixes: Vec::new(),
-            dial_allow: Vec::new(),
-            dial_deny: Vec::new(),
-            emergency_numbers: Vec::new(),
+            dial: DialPolicy::default(),
         },
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::mpsc;
 use std::thread::{Builder, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use glommio::{LocalExecutor, LocalExecutorBuilder, Placement};
 
@@ -11,8 +11,10 @@ use super::park::Parker;
 use super::run::{Runner, Seat, ShardExit};
 use crate::ids::ShardId;
 
-/// With glommio's default of 100 ms a busy shard sees wakes of other threads 40 to 240 ms late; this costs nothing that can be measured.
-const PREEMPT_TIMER: Duration = Duration::from_millis(1);
+/// How long tasks may run before glommio looks for I/O: practically for ever, because ours never run on, and because its timer does harm.
+/// If it expires before the first task has run (the thread lost its core for that long), glommio 0.9 takes a queue full of runnable tasks for
+/// an empty one and goes to sleep beside it, for ever: with 1 ms that took a minute or two on a busy machine.
+const PREEMPT_TIMER: Duration = Duration::from_secs(24 * 3600);
 
 /// Registered memory of an executor. We do no file I/O on it, and it counts against memlock.
 const IO_MEMORY_BYTES: usize = 64 << 10;
@@ -69,7 +71,7 @@ fn prepare(seat: Seat, core: Option<usize>) -> Result<(LocalExecutor, Runner, Ve
         .ring_depth(RING_DEPTH)
         .make()
         .map_err(|error| error.to_string())?;
-    let runner = Runner::new(seat, Instant::now()).map_err(|error| error.to_string())?;
+    let runner = Runner::new(seat).map_err(|error| error.to_string())?;
     let watched = runner.watched().map_err(|error| error.to_string())?;
     Ok((executor, runner, watched))
 }

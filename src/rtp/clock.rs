@@ -44,12 +44,27 @@ impl NtpClock {
 
 /// A duration in units of an RTP clock, modulo 2^32 as timestamps are.
 pub(super) fn in_clock(duration: Duration, clock: u32) -> u32 {
-    (duration.as_micros() * u128::from(clock) / 1_000_000) as u32
+    // The seconds by themselves, so that no division is of 128 bits: every packet asks several times.
+    let clock = u64::from(clock);
+    let seconds = duration.as_secs().wrapping_mul(clock);
+    seconds.wrapping_add(u64::from(duration.subsec_micros()) * clock / 1_000_000) as u32
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_duration_in_clock_units_is_cut_and_wraps() {
+        for clock in [8_000, 48_000, 65_536, 90_000] {
+            for duration in
+                [Duration::ZERO, Duration::from_nanos(20_833), Duration::new(3_599, 999_999_999), Duration::new(1 << 40, 123_456_789)]
+            {
+                let exact = duration.as_micros() * u128::from(clock) / 1_000_000;
+                assert_eq!(in_clock(duration, clock), exact as u32, "{duration:?} at {clock} Hz");
+            }
+        }
+    }
 
     #[test]
     fn ntp_time_is_counted_from_1900() {

@@ -12,7 +12,7 @@ use crate::call::command::{Dial, RejectStatus, Reply};
 use crate::call::error::{Code, Refusal};
 use crate::call::event::{CallDirection, CallEvent, CallView, EndReason, Ended, EndedBy};
 use crate::call::number::Destination;
-use crate::call::{Activity, Answering, Call, Phase, SipLeg, Told};
+use crate::call::{Activity, Answering, Call, Leaving, Phase, SipLeg, Told};
 use crate::codec::Codec;
 use crate::ids::{AgentKey, CallId, CallKey, RequestId};
 use crate::limits;
@@ -246,8 +246,9 @@ impl Shard {
                 return Some(if ended { Ok(Reply::Done) } else { Err(refusal) });
             }
         };
-        if let Activity::Referring { hangup: hangup @ None, .. } = &mut self.calls[key].call.activity {
-            *hangup = Some((request, now + REFER_ANSWER));
+        let call = &mut self.calls[key].call;
+        if call.is_about_to_transfer() && call.leaving.is_none() {
+            call.leaving = Some(Leaving { request, give_up_at: now + REFER_ANSWER });
             self.schedule_call(key);
             return None;
         }
@@ -257,6 +258,12 @@ impl Shard {
 
     /// Ends a call from our side in the way that its state asks for.
     pub(super) fn hang_up(&mut self, key: CallKey, by: EndedBy, reason: EndReason, now: Instant) {
+        if let (Activity::Transferring { .. }, Phase::Talking { session }) = (&self.calls[key].call.activity, &self.calls[key].call.phase) {
+            let session = *session;
+            self.sip.bye(session, Some(Reason::q850(NORMAL_CLEARING)), now);
+            self.depart(key, session, by, now);
+            return self.drive_sip(now);
+        }
         let reason = match &self.calls[key].call.phase {
             Phase::AwaitingMedia { .. } | Phase::Inviting { .. } if by == EndedBy::Agent => EndReason::Cancelled,
             Phase::Incoming { .. } if by == EndedBy::Agent => EndReason::Rejected,
@@ -378,12 +385,13 @@ impl Shard {
                 self.acknowledge(request, Err(refusal));
             }
             Phase::Accepted { .. } | Phase::Talking { .. } => {
-                if let Activity::Referring { hangup, .. } = &call.activity {
-                    debug_assert!(hangup.is_some(), "only a waiting hangup has a time-out here");
-                    self.hang_up(key, EndedBy::Agent, EndReason::Hangup, now);
-                }
+                debug_assert!(call.leaving.is_some(), "only a waiting hangup has a time-out here");
+                self.hang_up(key, EndedBy::Agent, EndReason::Hangup, now);
             }
-            Phase::Departed { .. } => self.end_call(key, EndedBy::Remote, EndReason::Hangup, None, now),
+            Phase::Departed { by, .. } => {
+                let by = *by;
+                self.end_call(key, by, EndReason::Hangup, None, now);
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::Shard;
 use crate::call::command::{DtmfMethod, Reply, SendDtmf, TransferKind};
 use crate::call::error::{Code, Refusal};
-use crate::call::event::{CallEvent, HeldBy};
+use crate::call::event::{CallEvent, EndReason, EndedBy, HeldBy};
 use crate::call::number::Destination;
 use crate::call::{Activity, Control, ControlKind, OfferPurpose, Phase};
 use crate::ids::{AgentKey, CallId, CallKey, RequestId};
@@ -76,6 +76,10 @@ impl Shard {
             let Some(control) = call.next_control() else { break };
             self.start_control(key, control, now);
         }
+        // A hangup that waited for a transfer waits no longer once none is asked for any more.
+        if self.calls.get(key).is_some_and(|slot| slot.call.leaving.is_some() && !slot.call.is_about_to_transfer()) {
+            return self.hang_up(key, EndedBy::Agent, EndReason::Hangup, now);
+        }
         self.schedule_call(key);
     }
 
@@ -101,7 +105,7 @@ impl Shard {
             ControlKind::Transfer { target } => {
                 let Ok(session) = call.talking() else { return };
                 let target = target.clone();
-                call.activity = Activity::Referring { control, hangup: None };
+                call.activity = Activity::Referring { control };
                 call.note("referring", now);
                 self.sip.refer(session, target, now);
             }

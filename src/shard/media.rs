@@ -61,7 +61,7 @@ pub(super) struct BrowserStream {
 #[derive(Debug)]
 pub(super) struct Consumer {
     pub id: ConsumerId,
-    pub paused: bool,
+    paused: bool,
     stream: Rewriter,
     sent: SenderStats,
     cname: String,
@@ -87,7 +87,9 @@ impl CallSlot {
         let bridge = &self.bridge;
         let listening = matches!(self.call.phase, Phase::Talking { .. }) && !self.call.is_held();
         let silent_at = listening.then(|| bridge.heard_at + media_timeout);
-        let digits_out = bridge.digits_out.next_deadline(bridge.heard_at);
+        // Digits go nowhere without a flow: they would be due for ever.
+        let digits_out = self.call.flow().and_then(|(_, negotiated)| negotiated.telephone_event);
+        let digits_out = digits_out.and_then(|_| bridge.digits_out.next_deadline(bridge.heard_at));
         [silent_at, digits_out, bridge.digits_in.next_deadline(), bridge.report_at].into_iter().flatten().min()
     }
 }
@@ -126,6 +128,14 @@ impl Consumer {
         let fits = stream.set_mid(crate::webrtc::ortc::MID_EXTENSION_ID, mid);
         debug_assert!(fits, "a mid is a small number");
         Self { id, paused: false, stream, sent: SenderStats::default(), cname: cname.to_owned() }
+    }
+
+    /// What is not passed on during a pause is no loss to the browser.
+    pub fn set_paused(&mut self, paused: bool) {
+        if self.paused && !paused {
+            self.stream.switch_source();
+        }
+        self.paused = paused;
     }
 }
 

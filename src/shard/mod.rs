@@ -65,9 +65,9 @@ pub struct Shard {
     calls_total: u64,
     ended: EndedCalls,
     sip: UserAgent,
-    /// Whether each SIP peer answered when it was last asked.
+    /// Whether each SIP peer answered the last time that it was called or asked; one that nobody has called yet counts as there.
     peers_reachable: Vec<(SocketAddr, bool)>,
-    /// When they are asked again; kept apart from the deadlines, of which an idle shard has none.
+    /// When the lost ones are asked again; kept apart from the deadlines, of which an idle shard has none.
     ask_peers_at: Option<Instant>,
     ports: Ports,
     /// Peers that send the media of several calls from one port: their legs get pairs of their own from the start.
@@ -86,7 +86,7 @@ enum Timer {
 
 impl Shard {
     /// A shard without agents.
-    pub fn new(config: ShardConfig, now: Instant) -> Self {
+    pub fn new(config: ShardConfig) -> Self {
         let mut rng = ChaCha12Rng::from_seed(config.seed);
         let mut sip_seed = [0; 32];
         rng.fill_bytes(&mut sip_seed);
@@ -101,11 +101,11 @@ impl Shard {
             },
             sip_seed,
         );
-        let mut shard = Self {
+        Self {
             packets: PacketPool::new(limits::IDLE_PACKETS),
             ports: Ports::new(config.shared_pair, config.own_pairs.clone()),
             demux: Demux::new(rng.next_u64()),
-            peers_reachable: config.trunk.peers.iter().map(|&peer| (peer, false)).collect(),
+            peers_reachable: config.trunk.peers.iter().map(|&peer| (peer, true)).collect(),
             ask_peers_at: None,
             config,
             rng,
@@ -124,9 +124,7 @@ impl Shard {
             sip,
             colliding_peers: Vec::new(),
             drops: Drops::default(),
-        };
-        shard.ask_peers(now);
-        shard
+        }
     }
 
     /// Takes one input in. What follows from it is in [`Shard::poll_output`].
@@ -169,7 +167,9 @@ impl Shard {
         if self.ask_peers_at.is_some_and(|at| at <= now) {
             self.ask_peers(now);
         }
-        while let Some(timer) = self.deadlines.pop_due(now) {
+        // Each of them at most once: one that is due again at once waits for the next tick, behind the media.
+        for _ in 0..self.deadlines.len() {
+            let Some(timer) = self.deadlines.pop_due(now) else { break };
             match timer {
                 Timer::Agent(agent) => self.on_agent_timeout(agent, now),
                 Timer::Call(call) => self.on_call_timeout(call, now),

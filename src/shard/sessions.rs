@@ -18,8 +18,8 @@ use crate::sip::{IncomingCall, InviteFailure, Reason, SessionKey, SipEvent, User
 /// How long the NOTIFY of a transfer is awaited once the far side has hung up (api.md section 4).
 const LAST_NOTIFY: Duration = Duration::from_secs(5);
 
-/// How long after its answer, or after none came, a peer is asked again whether it is there (OPTIONS).
-const PEER_CHECK_INTERVAL: Duration = Duration::from_secs(30);
+/// How often a peer that did not answer is asked whether it is there again (OPTIONS).
+const PEER_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How long a digit by INFO lasted where it does not say, and at most, in milliseconds.
 const INFO_DIGIT_MS: u64 = 100;
@@ -56,7 +56,7 @@ impl Shard {
     fn on_sip_event(&mut self, event: SipEvent, target: &IngressTarget, now: Instant) {
         match event {
             SipEvent::Incoming { session, call } => self.on_incoming(session, *call, target, now),
-            SipEvent::Pong { peer, status } => self.on_pong(peer, status.is_some(), now),
+            SipEvent::Pong { peer, status } => self.note_reachable(peer, status.is_some(), now),
             SipEvent::Progress { session, status, body } => self.with_call(session, |shard, key| shard.on_progress(key, status, body, now)),
             SipEvent::Answered { session, body, headers: _ } => {
                 self.with_call(session, |shard, key| shard.on_answered(key, session, body, now))
@@ -178,6 +178,7 @@ impl Shard {
     }
 
     fn on_progress(&mut self, key: CallKey, status: u16, body: Option<Vec<u8>>, now: Instant) {
+        self.note_reachable(self.config.trunk.peers[0], true, now);
         if let Some(Ok(answer)) = body.as_deref().map(sdp::parse) {
             self.take_answer(key, &answer, now);
         }
@@ -246,6 +247,12 @@ impl Shard {
     }
 
     fn on_invite_failed(&mut self, key: CallKey, failure: InviteFailure, now: Instant) {
+        let peer = self.config.trunk.peers[0];
+        match failure {
+            InviteFailure::Timeout | InviteFailure::Unreachable => self.note_reachable(peer, false, now),
+            InviteFailure::Rejected { .. } => self.note_reachable(peer, true, now),
+            InviteFailure::Cancelled => {}
+        }
         let (refusal, q850) = match failure {
             InviteFailure::Rejected { status, phrase, reason, contact: _ } => {
                 let q850 = reason.as_ref().and_then(Reason::q850_cause);
@@ -265,15 +272,30 @@ impl Shard {
         if let (Activity::Transferring { .. }, Phase::Talking { session }) = (&call.activity, &call.phase) {
             // The NOTIFY that tells how the transfer went may follow the BYE.
             let session = *session;
-            call.phase = Phase::Departed { session, give_up_at: now + LAST_NOTIFY };
-            call.note("departed", now);
-            self.calls_by_session.insert(session, key);
-            self.remove_flow(key);
-            self.rewire(self.calls[key].call.agent);
-            return self.schedule_call(key);
+            return self.depart(key, session, EndedBy::Remote, now);
         }
         let q850 = reason.as_ref().and_then(Reason::q850_cause);
         self.end_call_with(key, EndedBy::Remote, EndReason::Hangup, None, q850, now);
+    }
+
+    /// One side has hung up while a transfer is under way: only the NOTIFY that tells how it went is waited for.
+    pub(super) fn depart(&mut self, key: CallKey, session: SessionKey, by: EndedBy, now: Instant) {
+        self.remove_flow(key);
+        let call = &mut self.calls[key].call;
+        call.phase = Phase::Departed { session, by, give_up_at: now + LAST_NOTIFY };
+        call.note("departed", now);
+        let waiting = call.take_waiting_for_end();
+        let agent = call.agent;
+        for (request, outcome) in waiting {
+            self.acknowledge(request, outcome);
+        }
+        self.calls_by_session.insert(session, key);
+        if let Some(leg) = &mut self.calls[key].call.leg {
+            leg.negotiated = None;
+        }
+        self.agents[agent].bridged = self.agents[agent].bridged.filter(|&bridged| bridged != key);
+        self.rewire(agent);
+        self.schedule_call(key);
     }
 
     /// Takes the peer's answer to what we last offered. `false` where it names nothing that we can use; the call may have ended on the way.
@@ -386,7 +408,11 @@ impl Shard {
 
     fn on_refer_answered(&mut self, key: CallKey, outcome: Result<(), u16>, now: Instant) {
         let call = &mut self.calls[key].call;
-        let Activity::Referring { control, hangup } = std::mem::take(&mut call.activity) else { return };
+        // A NOTIFY may have been here first.
+        if !matches!(call.activity, Activity::Referring { .. }) {
+            return;
+        }
+        let Activity::Referring { control } = std::mem::take(&mut call.activity) else { return };
         let ControlKind::Transfer { target } = control.kind else { return };
         match outcome {
             Ok(()) => {
@@ -396,17 +422,15 @@ impl Shard {
             }
             Err(status) => self.acknowledge(control.request, Err(Refusal::sip(status, ""))),
         }
-        match hangup {
-            Some((request, _)) => {
-                self.hang_up(key, EndedBy::Agent, EndReason::Hangup, now);
-                self.acknowledge(request, Ok(Reply::Done));
-            }
-            None => self.next_control(key, now),
-        }
+        self.next_control(key, now);
     }
 
     fn on_notified(&mut self, key: CallKey, status: u16, terminated: bool, now: Instant) {
-        let call = &mut self.calls[key].call;
+        // A NOTIFY may overtake the answer to its REFER, or come where that was lost: the REFER was accepted (RFC 3515 section 2.4.4).
+        if matches!(self.calls[key].call.activity, Activity::Referring { .. }) {
+            self.on_refer_answered(key, Ok(()), now);
+        }
+        let Some(call) = self.calls.get_mut(key).map(|slot| &mut slot.call) else { return };
         let Activity::Transferring { target } = &call.activity else { return };
         if (200..300).contains(&status) {
             let target = target.clone();
@@ -416,10 +440,13 @@ impl Shard {
         } else if status >= 300 || terminated {
             call.activity = Activity::Idle;
             call.note("transfer-failed", now);
-            let departed = matches!(call.phase, Phase::Departed { .. });
+            let departed = match call.phase {
+                Phase::Departed { by, .. } => Some(by),
+                _ => None,
+            };
             self.tell_call(key, CallEvent::TransferFailed { sip_code: (status >= 300).then_some(status) });
-            if departed {
-                return self.end_call(key, EndedBy::Remote, EndReason::Hangup, None, now);
+            if let Some(by) = departed {
+                return self.end_call(key, by, EndReason::Hangup, None, now);
             }
             self.next_control(key, now);
         }
@@ -461,15 +488,18 @@ impl Shard {
         self.drive_sip(now);
     }
 
-    fn on_pong(&mut self, peer: SocketAddr, reachable: bool, now: Instant) {
+    /// Whether a peer answers, as its calls show. Only one that did not is asked by OPTIONS, until it does: a healthy peer gets nothing but calls.
+    fn note_reachable(&mut self, peer: SocketAddr, reachable: bool, now: Instant) {
         self.peers_reachable.iter_mut().filter(|(known, _)| *known == peer).for_each(|entry| entry.1 = reachable);
-        self.ask_peers_at = Some(now + PEER_CHECK_INTERVAL);
+        let lost = self.peers_reachable.iter().any(|(_, reachable)| !reachable);
+        self.ask_peers_at = lost.then_some(now + PEER_CHECK_INTERVAL);
     }
 
-    /// Asks every peer whether it is there.
+    /// Asks every lost peer whether it is there again.
     pub(super) fn ask_peers(&mut self, now: Instant) {
         self.ask_peers_at = None;
-        for (peer, _) in self.peers_reachable.clone() {
+        let lost: Vec<SocketAddr> = self.peers_reachable.iter().filter(|(_, reachable)| !reachable).map(|&(peer, _)| peer).collect();
+        for peer in lost {
             self.sip.options_ping(peer, now);
         }
         self.drive_sip(now);

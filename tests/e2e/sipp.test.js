@@ -46,7 +46,7 @@ for (const shards of [1, 2]) {
     });
 
     after(async () => {
-      assert.equal((await gateway?.stop()) ?? 0, 0, 'the gateway ends cleanly');
+      await gateway?.stop();
       rmSync(folder, { recursive: true, force: true });
     });
 

@@ -10,6 +10,8 @@ const READY = /^ready http=(\S+) sip=(\S+) shards=(\d+) calls_max=(\d+)$/m;
 const START_MS = 30_000;
 const STOP_MS = 10_000;
 
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.once(signal, () => process.exit(1));
+
 /** The binary under test: built by `./dev test`, or named by `NEXUS_GATEWAY_BIN`. */
 function binary() {
   const target = process.env.CARGO_TARGET_DIR ?? path.join(REPO, 'target');
@@ -38,6 +40,8 @@ export async function startGateway(env = {}) {
     },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
+  // Whatever ends this process ends the gateway, too.
+  process.once('exit', () => child.kill('SIGKILL'));
   let log = '';
   const gone = new Promise((resolve) => child.once('exit', (code, signal) => resolve(code ?? signal)));
   const ready = await new Promise((resolve, reject) => {
@@ -58,6 +62,9 @@ export async function startGateway(env = {}) {
     child.stderr.on('data', read);
   });
 
+  let stopping = false;
+  void gone.then((code) => stopping || console.error(`the gateway ended by itself with ${code}:\n${log.slice(-4000)}`));
+
   const url = ready[1];
   return {
     url,
@@ -70,13 +77,16 @@ export async function startGateway(env = {}) {
       const response = await fetch(url + route);
       return response.json();
     },
-    /** SIGTERM; gives the exit code, or the signal it died of. */
+    /** SIGTERM; throws with all that it printed unless it then ends well and in time. */
     async stop() {
+      stopping = true;
+      const early = child.exitCode ?? child.signalCode;
       child.kill('SIGTERM');
       const timer = setTimeout(() => child.kill('SIGKILL'), STOP_MS);
       const code = await gone;
       clearTimeout(timer);
-      return code;
+      if (early !== null) throw new Error(`the gateway had ended with ${early} before it was told to; it printed:\n${log}`);
+      if (code !== 0) throw new Error(`the gateway ended with ${code} when it was told to stop; it printed:\n${log}`);
     },
   };
 }

@@ -2,4 +2,6 @@
 
 pub mod browser;
 mod dtls;
+pub mod lab;
+pub mod link;
 pub mod live;

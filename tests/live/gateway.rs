@@ -1,0 +1,173 @@
+//! The gateway's process, and its REST interface.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpStream, UdpSocket};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use std::{env, process, thread};
+
+use serde_json::Value;
+
+/// What tokens are signed with.
+pub const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+/// How long the calls of an agent outlive its socket and its media.
+pub const GRACE: Duration = Duration::from_secs(1);
+
+/// How long anything may take that should happen at once, on a machine that is busy with other tests.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The real binary, as a child process.
+pub struct Gateway {
+    child: Mutex<Child>,
+    authority: String,
+    log: PathBuf,
+}
+
+impl Gateway {
+    /// Starts it on free ports, with the demo PBX, and waits until it is ready.
+    pub fn start() -> Self {
+        let (first, last) = free_ports();
+        let log = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("live-{}.log", process::id()));
+        let mut child = Command::new(env!("CARGO_BIN_EXE_nexus-gateway"))
+            // No `.env` of a developer may change the tests.
+            .current_dir(env!("CARGO_TARGET_TMPDIR"))
+            .env_clear()
+            .envs([("PORT", "0"), ("SIP_PORT", "0"), ("PIN_CORES", "0"), ("HOST", "127.0.0.1"), ("JWT_SECRET", SECRET)])
+            .env("SHARDS", env::var("SHARDS").unwrap_or_else(|_| "1".to_owned()))
+            .env("RTC_MIN_PORT", first.to_string())
+            .env("RTC_MAX_PORT", last.to_string())
+            .env("RESUME_GRACE_SECONDS", GRACE.as_secs().to_string())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(File::create(&log).expect("a file for the log"))
+            .spawn()
+            .expect("the binary starts");
+        let words = child.stdout.take().expect("standard output is a pipe");
+        let (ready, told) = mpsc::channel();
+        thread::spawn(move || {
+            for line in BufReader::new(words).lines().map_while(Result::ok) {
+                if let Some(facts) = line.strip_prefix("ready ") {
+                    let _ = ready.send(facts.to_owned());
+                }
+            }
+        });
+        let told = told.recv_timeout(START_PATIENCE);
+        let facts = told.unwrap_or_else(|_| {
+            let _ = child.kill();
+            panic!("the gateway is not ready; its log:\n{}", fs::read_to_string(&log).unwrap_or_default())
+        });
+        let http = facts.split(' ').find_map(|fact| fact.strip_prefix("http=http://")).expect("the ready line names the address");
+        Self { child: Mutex::new(child), authority: http.to_owned(), log }
+    }
+
+    /// `host:port` of HTTP and Socket.IO.
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// What it wrote on standard error.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Sends SIGTERM and waits for the end: its exit code, `None` where it was killed because it did not come.
+    pub fn stop(&self) -> Option<i32> {
+        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("the gateway still runs");
+        let give_up_at = Instant::now() + PATIENCE;
+        while Instant::now() < give_up_at {
+            if let Some(status) = child.try_wait().expect("a child of ours") {
+                return status.code();
+            }
+            thread::sleep(POLL_INTERVAL);
+        }
+        let _ = child.kill();
+        let _ = child.wait();
+        None
+    }
+
+    /// `GET` of the REST interface: status and body.
+    pub fn get(&self, path: &str) -> (u16, Value) {
+        self.request("GET", path, "")
+    }
+
+    /// The same in somebody's name.
+    pub fn get_as(&self, token: &str, path: &str) -> (u16, Value) {
+        self.request("GET", path, &format!("Authorization: Bearer {token}\r\n"))
+    }
+
+    /// `POST` of the REST interface, without a body.
+    pub fn post(&self, path: &str) -> (u16, Value) {
+        self.request("POST", path, "")
+    }
+
+    /// `GET /api/webrtc/sessions/:callId`.
+    pub fn session(&self, call: &str) -> Value {
+        let (status, mut body) = self.get(&format!("/api/webrtc/sessions/{call}"));
+        assert_eq!((status, &body["success"]), (200, &Value::Bool(true)), "{body}");
+        body["session"].take()
+    }
+
+    fn request(&self, method: &str, path: &str, headers: &str) -> (u16, Value) {
+        let mut stream = TcpStream::connect(&self.authority).expect("the gateway listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+        let head =
+            format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n{headers}Content-Length: 0\r\nConnection: close\r\n\r\n", self.authority);
+        stream.write_all(head.as_bytes()).expect("the request is sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status line");
+        (status, serde_json::from_str(body).unwrap_or_else(|_| panic!("{method} {path} was answered with {answer}")))
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.child.lock().unwrap_or_else(PoisonError::into_inner).kill();
+    }
+}
+
+/// One leg of a session.
+pub fn leg(session: &Value, name: &str) -> Value {
+    let legs = session["legs"].as_array().expect("legs");
+    legs.iter().find(|leg| leg["leg"] == *name).unwrap_or_else(|| panic!("no {name} leg in {session}")).clone()
+}
+
+/// Asks again and again until there is something, or panics with what it waited for and what there was last.
+pub fn until<T>(what: &str, patience: Duration, mut ask: impl FnMut() -> Result<T, Value>) -> T {
+    let give_up_at = Instant::now() + patience;
+    loop {
+        match ask() {
+            Ok(found) => return found,
+            Err(there) => assert!(Instant::now() < give_up_at, "waited {patience:?} in vain for {what}; there is {there}"),
+        }
+        thread::sleep(POLL_INTERVAL);
+    }
+}
+
+/// The first and the last of so many UDP ports in a row that nobody holds at the moment.
+fn free_ports() -> (u16, u16) {
+    // Test processes that run at the same time begin to look in different places.
+    let starts = (0..RANGES).map(|range| FIRST_PORT + PORTS * ((range + process::id() as u16) % RANGES));
+    let is_free = |first: &u16| (*first..first + PORTS).all(|port| UdpSocket::bind(("0.0.0.0", port)).is_ok());
+    let first = starts.into_iter().find(is_free).expect("free UDP ports");
+    (first, first + PORTS - 1)
+}
+
+/// A cold start reads the binary from disk.
+const START_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Between two looks at something that sends no word of itself.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Below the ports that the system gives out by itself.
+const FIRST_PORT: u16 = 20_000;
+const PORTS: u16 = 100;
+const RANGES: u16 = 100;
