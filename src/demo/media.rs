@@ -117,6 +117,11 @@ impl Media {
         self.negotiated.as_ref().map(|negotiated| negotiated.codec)
     }
 
+    /// Whether this is the caller's address for RTP or RTCP.
+    pub fn is_with(&self, from: SocketAddr) -> bool {
+        self.negotiated.as_ref().is_some_and(|negotiated| negotiated.remote_rtp == from || negotiated.remote_rtcp == from)
+    }
+
     /// When a frame or a report is due.
     pub fn next_deadline(&self) -> Option<Instant> {
         let heard = self.digits.as_ref().and_then(|digits| digits.heard.next_deadline());

@@ -27,6 +27,9 @@ pub struct Config {
     pub gateway: SocketAddr,
     /// Calls at one time; past it an INVITE is answered 503.
     pub calls_max: usize,
+    /// All calls on one pair of ports, told apart by where the caller's media comes from: a peer that some PBXs and load generators are, and
+    /// that a gateway has to cope with.
+    pub one_media_port: bool,
 }
 
 /// Which of the PBX's UDP sockets.
@@ -251,7 +254,7 @@ impl DemoPbx {
 
     /// Calls `user` at `host` through the gateway. Without a free port, or with too many calls, nothing happens.
     pub fn call(&mut self, user: &str, host: &str, now: Instant) {
-        let Some(port) = self.idle_ports.pop_front() else { return };
+        let Some(port) = self.take_port() else { return };
         let local = self.local_description(port);
         let invite = Invite {
             peer: self.config.gateway,
@@ -266,7 +269,7 @@ impl DemoPbx {
                 self.open(key, port, local, Phase::Calling);
                 self.set_alarm(key, now + CALL_BACK_RINGS, Alarm::GiveUp);
             }
-            Err(_) => self.idle_ports.push_front(port),
+            Err(_) => self.give_back_port(port),
         }
         self.drain_agent(now);
     }
@@ -322,7 +325,7 @@ impl DemoPbx {
         if let Plan::Refuse(status) = plan {
             return self.agent.reject(key, status, Vec::new(), now);
         }
-        let Some(port) = self.idle_ports.pop_front() else {
+        let Some(port) = self.take_port() else {
             return self.agent.reject(key, 503, vec![("Retry-After".to_owned(), "1".to_owned())], now);
         };
         let local = self.local_description(port);
@@ -331,7 +334,7 @@ impl DemoPbx {
             Some(offer) => match sdp::parse(offer).ok().and_then(|offer| local.answer(&offer).ok()) {
                 Some((answer, negotiated)) => (answer, Some(negotiated)),
                 None => {
-                    self.idle_ports.push_front(port);
+                    self.give_back_port(port);
                     return self.agent.reject(key, 488, Vec::new(), now);
                 }
             },
@@ -426,7 +429,7 @@ impl DemoPbx {
     }
 
     fn on_rtp(&mut self, port: u16, from: SocketAddr, bytes: &[u8], now: Instant) {
-        let Some(key) = self.by_port.get(&port).copied() else {
+        let Some(key) = self.call_on(port, from) else {
             self.dropped.no_call += 1;
             return;
         };
@@ -437,7 +440,7 @@ impl DemoPbx {
     }
 
     fn on_rtcp(&mut self, port: u16, from: SocketAddr, bytes: &[u8], now: Instant) {
-        match self.by_port.get(&port).and_then(|key| self.calls.get_mut(*key)) {
+        match self.call_on(port, from).and_then(|key| self.calls.get_mut(key)) {
             Some(call) => call.media.receive_rtcp(from, bytes, now, &mut self.dropped),
             None => self.dropped.no_call += 1,
         }
@@ -525,7 +528,26 @@ impl DemoPbx {
             self.deadlines.remove(&(at, key));
         }
         self.by_port.remove(&call.port);
-        self.idle_ports.push_back(call.port);
+        self.give_back_port(call.port);
+    }
+
+    fn take_port(&mut self) -> Option<u16> {
+        if self.config.one_media_port { self.idle_ports.front().copied() } else { self.idle_ports.pop_front() }
+    }
+
+    fn give_back_port(&mut self, port: u16) {
+        if !self.config.one_media_port {
+            self.idle_ports.push_back(port);
+        }
+    }
+
+    /// Whose call a datagram on this pair of ports is.
+    fn call_on(&self, port: u16, from: SocketAddr) -> Option<SessionKey> {
+        if self.config.one_media_port {
+            self.calls.iter().find(|(_, call)| call.media.is_with(from)).map(|(key, _)| key)
+        } else {
+            self.by_port.get(&port).copied()
+        }
     }
 
     fn set_alarm(&mut self, key: SessionKey, at: Instant, alarm: Alarm) {

@@ -49,7 +49,7 @@ impl World {
 
     fn with_ports(pairs: u16) -> Self {
         let start = Instant::now();
-        let config = Config { address: pbx_address(), gateway: phone_address(), calls_max: 1_000 };
+        let config = Config { address: pbx_address(), gateway: phone_address(), calls_max: 1_000, one_media_port: false };
         let mut pbx = DemoPbx::new(config, Sounds::g711(), [1; 32], start, SystemTime::UNIX_EPOCH);
         (0..pairs).for_each(|pair| pbx.add_port(40_000 + 2 * pair));
         let phone = UserAgent::new(

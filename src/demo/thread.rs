@@ -44,7 +44,7 @@ pub fn start(gateway: SocketAddr, bind: IpAddr) -> io::Result<Handle> {
     let sip = UdpSocket::bind((bind, 0))?;
     let address = sip.local_addr()?;
     let sounds = Sounds::all().map_err(io::Error::other)?;
-    let config = Config { address, gateway, calls_max: CALLS_MAX };
+    let config = Config { address, gateway, calls_max: CALLS_MAX, one_media_port: false };
     let pbx = DemoPbx::new(config, sounds, rand::random(), Instant::now(), SystemTime::now());
     let stop = Arc::new(AtomicBool::new(false));
     let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
@@ -187,8 +187,8 @@ const WAKE: u64 = 3 << 16;
 /// Calls at one time.
 const CALLS_MAX: usize = 1_000;
 
-/// Pairs bound ahead of the calls that will want them: an INVITE never waits for a bind.
-const IDLE_PAIRS: usize = 16;
+/// Pairs bound ahead of the calls that will want them, as many as one turn can bring INVITEs: none waits for a bind.
+const IDLE_PAIRS: usize = DATAGRAMS_A_TURN;
 
 /// Tries for an even port whose neighbour is free too.
 const BIND_TRIES: usize = 64;

@@ -55,30 +55,66 @@ fn a_perfect_network_returns_every_frame_in_order() {
     });
 }
 
+/// Every agent dials the echo and speaks; each must hear itself, and nobody else, `settle` after all were answered.
+fn everybody_hears_only_itself(lab: &mut Lab, settle: Duration) {
+    let agents: Vec<usize> = (0..10).map(|number| agent_with_media(lab, &format!("agent-{number}"))).collect();
+    let calls: Vec<_> = agents.iter().map(|agent| lab.dial(*agent, "9196")).collect();
+    let answered = |lab: &Lab| agents.iter().zip(&calls).all(|(agent, call)| is_answered(lab, *agent, *call));
+    assert!(lab.run_until(40 * SECOND, answered), "not all are answered");
+    lab.run(settle);
+    // Each begins at another number: a frame tells whose it is.
+    for (position, agent) in agents.iter().enumerate() {
+        let now = lab.now;
+        lab.agents[*agent].start_counting_from(1_000_000 * (position as u32 + 1));
+        lab.agents[*agent].start_speaking(now);
+    }
+    lab.run(5 * SECOND);
+    for (position, agent) in agents.iter().enumerate() {
+        let own = 1_000_000 * (position as u32 + 1)..1_000_000 * (position as u32 + 2);
+        let numbers = lab.agents[*agent].frame_numbers_heard();
+        assert!(numbers.len() > 100, "agent {position} heard {} frames", numbers.len());
+        assert!(numbers.iter().all(|number| own.contains(number)), "agent {position} heard somebody else");
+    }
+    for (agent, call) in agents.iter().zip(&calls) {
+        assert!(matches!(lab.request(*agent, Action::Hangup { call: *call }), Ok(Reply::Done)));
+    }
+}
+
 #[test]
 fn ten_agents_hear_their_own_echo_and_nobody_elses() {
-    on(LinkQuality::BAD, &[200, 201], |lab| {
-        let agents: Vec<usize> = (0..10).map(|number| agent_with_media(lab, &format!("agent-{number}"))).collect();
-        let calls: Vec<_> = agents.iter().map(|agent| lab.dial(*agent, "9196")).collect();
-        let answered = |lab: &Lab| agents.iter().zip(&calls).all(|(agent, call)| is_answered(lab, *agent, *call));
-        assert!(lab.run_until(40 * SECOND, answered), "not all are answered");
-        // Each begins at another number: a frame tells whose it is.
-        for (position, agent) in agents.iter().enumerate() {
-            let now = lab.now;
-            lab.agents[*agent].start_counting_from(1_000_000 * (position as u32 + 1));
-            lab.agents[*agent].start_speaking(now);
-        }
-        lab.run(5 * SECOND);
-        for (position, agent) in agents.iter().enumerate() {
-            let own = 1_000_000 * (position as u32 + 1)..1_000_000 * (position as u32 + 2);
-            let numbers = lab.agents[*agent].frame_numbers_heard();
-            assert!(numbers.len() > 100, "agent {position} heard {} frames", numbers.len());
-            assert!(numbers.iter().all(|number| own.contains(number)), "agent {position} heard somebody else");
-        }
-        for (agent, call) in agents.iter().zip(&calls) {
-            assert!(matches!(lab.request(*agent, Action::Hangup { call: *call }), Ok(Reply::Done)));
-        }
-    });
+    on(LinkQuality::BAD, &[200, 201], |lab| everybody_hears_only_itself(lab, Duration::ZERO));
+}
+
+#[test]
+fn calls_that_share_the_pbxs_one_media_port_are_told_apart_by_pairs_of_their_own() {
+    for (quality, seed) in [(LinkQuality::PERFECT, 0), (LinkQuality::JITTERY, 300), (LinkQuality::BAD, 301)] {
+        println!("seed {seed}, {quality:?}");
+        let mut lab = Lab::with_ports(quality, seed, 16, true);
+        // By then every leg that collided has been moved by a re-INVITE.
+        everybody_hears_only_itself(&mut lab, 10 * SECOND);
+        lab.assert_nothing_left();
+    }
+}
+
+#[test]
+fn a_call_without_a_pair_of_its_own_to_move_to_is_overloaded() {
+    let mut lab = Lab::with_ports(LinkQuality::PERFECT, 0, 2, true);
+    let agents: Vec<usize> = (0..4).map(|number| agent_with_media(&mut lab, &format!("agent-{number}"))).collect();
+    let calls: Vec<_> = (agents.iter())
+        .map(|agent| {
+            let call = lab.dial(*agent, "9196");
+            lab.run(5 * SECOND);
+            call
+        })
+        .collect();
+    let answered: Vec<bool> = agents.iter().zip(&calls).map(|(agent, call)| is_answered(&lab, *agent, *call)).collect();
+    assert_eq!(answered, [true, true, true, false]);
+    let CallEvent::Failed { code, .. } = end_of(&mut lab, agents[3], calls[3], SECOND) else { panic!("not failed") };
+    assert_eq!(code, nexus_gateway::call::error::Code::Overloaded);
+    for (agent, call) in agents.iter().zip(&calls).take(3) {
+        assert!(matches!(lab.request(*agent, Action::Hangup { call: *call }), Ok(Reply::Done)));
+    }
+    lab.assert_nothing_left();
 }
 
 #[test]

@@ -80,20 +80,20 @@ struct Wired {
 /// Both directions of the gateway's two sides.
 #[derive(Clone, Copy, Debug)]
 enum Path {
-    ToGatewayFromBrowser,
-    ToBrowser,
-    ToGatewayFromPbx,
-    ToPbx,
+    BrowserToGateway,
+    GatewayToBrowser,
+    PbxToGateway,
+    GatewayToPbx,
 }
 
 impl Lab {
     /// A lab whose links all have this quality. The seed decides everything that the network does.
     pub fn new(quality: LinkQuality, seed: u64) -> Self {
-        Self::with_ports(quality, seed, 16)
+        Self::with_ports(quality, seed, 16, false)
     }
 
-    /// A lab with this many pairs of ports for legs that cannot share.
-    pub fn with_ports(quality: LinkQuality, seed: u64, own_pairs: u16) -> Self {
+    /// A lab with this many pairs of ports for legs that cannot share, and maybe a PBX that has one media port for all its calls.
+    pub fn with_ports(quality: LinkQuality, seed: u64, own_pairs: u16, one_media_port: bool) -> Self {
         let start = Instant::now();
         let mut seed_bytes = [0; 32];
         seed_bytes[..8].copy_from_slice(&seed.to_be_bytes());
@@ -111,7 +111,7 @@ impl Lab {
             trunk: Trunk { peers: vec![pbx_sip()], domain: PBX.to_string(), credentials: None },
             policy: policy(),
         };
-        let pbx_config = demo::Config { address: pbx_sip(), gateway: public_sip(), calls_max: 1_000 };
+        let pbx_config = demo::Config { address: pbx_sip(), gateway: public_sip(), calls_max: 1_000, one_media_port };
         seed_bytes[31] = 1;
         let mut pbx = DemoPbx::new(pbx_config, Sounds::g711(), seed_bytes, start, epoch());
         (0..1_000).for_each(|pair| pbx.add_port(PBX_PORTS + 2 * pair));
@@ -141,14 +141,14 @@ impl Lab {
 
     /// Changes the links between the gateway and the browsers only.
     pub fn set_browser_quality(&mut self, quality: LinkQuality) {
-        self.link(Path::ToGatewayFromBrowser).set_quality(quality);
-        self.link(Path::ToBrowser).set_quality(quality);
+        self.link(Path::BrowserToGateway).set_quality(quality);
+        self.link(Path::GatewayToBrowser).set_quality(quality);
     }
 
     /// Changes the links between the gateway and the PBX only.
     pub fn set_pbx_quality(&mut self, quality: LinkQuality) {
-        self.link(Path::ToGatewayFromPbx).set_quality(quality);
-        self.link(Path::ToPbx).set_quality(quality);
+        self.link(Path::PbxToGateway).set_quality(quality);
+        self.link(Path::GatewayToPbx).set_quality(quality);
     }
 
     /// An agent of the tenant `t1` connects. Its SIP user is its id.
@@ -271,13 +271,11 @@ impl Lab {
     /// The events of one call so far, in order.
     pub fn call_events(&self, agent: usize, call: CallId) -> Vec<(Duration, CallEvent)> {
         let events = self.agents[agent].events.iter();
-        events
-            .filter_map(|(at, event)| matches!(event, Event::Call { call: of, .. } if *of == call).then(|| (*at, event.clone())))
-            .filter_map(|(at, event)| match event {
-                Event::Call { event, .. } => Some((at, event)),
-                _ => None,
-            })
-            .collect()
+        let events = events.filter_map(|(at, event)| match event {
+            Event::Call { call: of, event } if *of == call => Some((*at, event.clone())),
+            _ => None,
+        });
+        events.collect()
     }
 
     /// Whether both transports of the agent are up, as the gateway told and as the browser sees it.
@@ -368,7 +366,7 @@ impl Lab {
     fn advance(&mut self, at: Instant) {
         self.now = at.max(self.now);
         let now = self.now;
-        for path in [Path::ToGatewayFromBrowser, Path::ToBrowser, Path::ToGatewayFromPbx, Path::ToPbx] {
+        for path in [Path::BrowserToGateway, Path::GatewayToBrowser, Path::PbxToGateway, Path::GatewayToPbx] {
             while let Some(wired) = self.link(path).receive(now) {
                 self.deliver(wired);
             }
@@ -458,7 +456,7 @@ impl Lab {
                 UdpSocketRole::Rtcp(port) => port + 1,
             };
             let wired = Wired { from: SocketAddr::new(PBX, port), to: transmit.to, bytes: transmit.bytes };
-            self.link(Path::ToGatewayFromPbx).send(wired, now);
+            self.link(Path::PbxToGateway).send(wired, now);
         }
         let mut sent = Vec::new();
         for agent in &mut self.agents {
@@ -476,14 +474,14 @@ impl Lab {
                 }
             }
         }
-        sent.into_iter().for_each(|wired| self.link(Path::ToGatewayFromBrowser).send(wired, now));
+        sent.into_iter().for_each(|wired| self.link(Path::BrowserToGateway).send(wired, now));
     }
 
     fn on_output(&mut self, output: Output) {
         match output {
             Output::Transmit(transmit) => {
                 let from = SocketAddr::new(GATEWAY, self.port_of(transmit.socket));
-                let path = if transmit.socket == LocalSocket::Browser { Path::ToBrowser } else { Path::ToPbx };
+                let path = if transmit.socket == LocalSocket::Browser { Path::GatewayToBrowser } else { Path::GatewayToPbx };
                 let wired = Wired { from, to: transmit.to, bytes: transmit.packet.bytes().to_vec() };
                 self.shard.packets.give_back(transmit.packet);
                 let now = self.now;
