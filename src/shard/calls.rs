@@ -316,10 +316,10 @@ impl Shard {
         for control in self.calls[key].call.take_controls() {
             self.acknowledge(control.request, Err(Refusal::invalid_state(state, "the call has ended")));
         }
-        if let Some(session) = self.calls[key].call.session() {
-            if self.calls_by_session.remove(session).is_some() {
-                self.end_session(key, session, now);
-            }
+        if let Some(session) = self.calls[key].call.session()
+            && self.calls_by_session.remove(session).is_some()
+        {
+            self.end_session(key, session, now);
         }
         self.remove_flow(key);
         if let Some(leg) = self.calls[key].call.leg.take() {

@@ -77,10 +77,4 @@ impl Demux {
             self.rtcp.remove(&(pair, rtcp));
         }
     }
-
-    /// How many addresses are known.
-    #[cfg(test)]
-    pub fn len(&self) -> usize {
-        self.browsers.len() + self.rtp.len() + self.rtcp.len()
-    }
 }

@@ -131,6 +131,7 @@ impl Gateway {
 impl Drop for Gateway {
     fn drop(&mut self) {
         let _ = self.child.lock().unwrap_or_else(PoisonError::into_inner).kill();
+        let _ = fs::remove_file(&self.log);
     }
 }
 
