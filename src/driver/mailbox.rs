@@ -35,7 +35,7 @@ impl ShardMailbox {
     }
 
     /// Wakes the shard's thread if it has not looked around since the last call, and says whether it had to: to be called every
-    /// [`LOOK_AFTER_EVERY`] or less often.
+    /// half a second or less often.
     ///
     /// An executor that has mislaid its only runnable task sleeps until somebody wakes it, and nobody wakes a shard that counts as awake.
     pub fn look_after(&self) -> bool {

@@ -17,7 +17,7 @@ pub struct SharedSockets {
     pub browser: Socket,
     /// The shard's own SIP port.
     pub sip: Socket,
-    /// A duplicate of the public SIP socket; only sent from, its receiver is [`super::ingress`].
+    /// A duplicate of the public SIP socket; only sent from, its receiver is the ingress thread.
     pub sip_public: Socket,
     /// RTP of the pair that the SIP legs share.
     pub rtp: Socket,

@@ -1,5 +1,6 @@
 //! A call's beginning and end, as its agent asks for them; what the PBX says about it is in `sessions`.
 
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use rand::RngCore;
@@ -186,12 +187,8 @@ impl Shard {
         let Phase::Incoming { session, offer, answering: Some(answering), .. } = &call.phase else { return };
         let (session, request, offer) = (*session, answering.request, offer.clone());
 
-        let collides = self.demux.collides(PortPair::SHARED, offer.audio.rtp, key);
-        if collides {
-            self.note_colliding_peer(offer.audio.rtp.ip());
-        }
-        let Some(pair) = self.pair_for_peer(offer.audio.rtp.ip(), now) else {
-            self.acknowledge(request, Err(out_of_ports()));
+        let Some(pair) = self.pair_for_offer(offer.audio.rtp, key, now) else {
+            self.refuse_answer(key, out_of_ports());
             self.sip.reject(session, 503, Vec::new(), now);
             return self.end_call(key, EndedBy::Gateway, EndReason::Internal, Some(503), now);
         };
@@ -211,12 +208,19 @@ impl Shard {
             }
             Err(_) => {
                 self.release_pair(pair, now);
-                self.acknowledge(request, Err(Refusal::new(Code::UnsupportedCodec, "the PBX does not offer the browser's codec")));
+                self.refuse_answer(key, Refusal::new(Code::UnsupportedCodec, "the PBX does not offer the browser's codec"));
                 self.sip.reject(session, 488, Vec::new(), now);
                 self.end_call(key, EndedBy::Gateway, EndReason::Rejected, Some(488), now);
             }
         }
         self.drive_sip(now);
+    }
+
+    /// The agent's answer comes to nothing.
+    fn refuse_answer(&mut self, key: CallKey, refusal: Refusal) {
+        let Phase::Incoming { answering, .. } = &mut self.calls[key].call.phase else { return };
+        let request = answering.take().and_then(|answering| answering.request);
+        self.acknowledge(request, Err(refusal));
     }
 
     pub(super) fn reject(&mut self, agent: AgentKey, id: CallId, status: RejectStatus, now: Instant) -> Result<Reply, Refusal> {
@@ -247,7 +251,11 @@ impl Shard {
             }
         };
         let call = &mut self.calls[key].call;
-        if call.is_about_to_transfer() && call.leaving.is_none() {
+        // Hanging up twice is hanging up once: what is waited for is still waited for.
+        if call.leaving.is_some() || matches!(call.phase, Phase::Departed { .. }) {
+            return Some(Ok(Reply::Done));
+        }
+        if call.is_about_to_transfer() {
             call.leaving = Some(Leaving { request, give_up_at: now + REFER_ANSWER });
             self.schedule_call(key);
             return None;
@@ -379,10 +387,8 @@ impl Shard {
             Phase::Incoming { give_up_at, .. } if *give_up_at <= now => {
                 self.end_call(key, EndedBy::Gateway, EndReason::NoAnswer, Some(480), now);
             }
-            Phase::Incoming { answering, .. } => {
-                let request = answering.take().and_then(|answering| answering.request);
-                let refusal = Refusal::new(Code::MediaNotReady, "the browser's send transport did not come up");
-                self.acknowledge(request, Err(refusal));
+            Phase::Incoming { .. } => {
+                self.refuse_answer(key, Refusal::new(Code::MediaNotReady, "the browser's send transport did not come up"));
             }
             Phase::Accepted { .. } | Phase::Talking { .. } => {
                 debug_assert!(call.leaving.is_some(), "only a waiting hangup has a time-out here");
@@ -427,6 +433,15 @@ impl Shard {
         if !self.colliding_peers.contains(&peer) {
             return Some(PortPair::SHARED);
         }
+        self.take_own_pair(now)
+    }
+
+    /// The pair for a leg of `call` whose RTP comes from this address: shared, unless another leg hears the same address there.
+    pub(super) fn pair_for_offer(&mut self, rtp: SocketAddr, call: CallKey, now: Instant) -> Option<PortPair> {
+        if !self.demux.collides(PortPair::SHARED, rtp, call) {
+            return Some(PortPair::SHARED);
+        }
+        self.note_colliding_peer(rtp.ip());
         self.take_own_pair(now)
     }
 

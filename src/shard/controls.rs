@@ -88,7 +88,11 @@ impl Shard {
         let (held, agent) = (call.held_local, call.agent);
         match &control.kind {
             ControlKind::Hold if held => self.acknowledge(control.request, Ok(Reply::Done)),
-            ControlKind::Unhold if !held => self.acknowledge(control.request, Ok(Reply::Done)),
+            ControlKind::Unhold if !held => {
+                // It may be held in all but name: not talked on, because the far side refused the hold.
+                self.talk_on(key, now);
+                self.acknowledge(control.request, Ok(Reply::Done));
+            }
             ControlKind::Hold => {
                 // The agent is no longer heard from now on, whatever the far side makes of it.
                 if self.agents[agent].bridged == Some(key) {
@@ -127,8 +131,37 @@ impl Shard {
             Ok(()) => call.activity = Activity::Offering { control, purpose },
             Err(pending) => {
                 let refusal = Refusal::invalid_state(call.state(), pending.to_string());
+                self.offer_came_to_nothing(key, purpose);
                 self.acknowledge(control.request, Err(refusal));
             }
+        }
+    }
+
+    /// Our offer was not agreed to: the session goes on as it was before (RFC 3261 section 14.1).
+    pub(super) fn offer_came_to_nothing(&mut self, key: CallKey, purpose: OfferPurpose) {
+        let call = &mut self.calls[key].call;
+        let agent = call.agent;
+        if let Some(leg) = &mut call.leg {
+            leg.local.direction = match purpose {
+                OfferPurpose::Hold => Direction::SendRecv,
+                OfferPurpose::Unhold => Direction::SendOnly,
+                OfferPurpose::MoveMedia => leg.local.direction,
+            };
+        }
+        // The agent talks on, unless it has another call by now.
+        if purpose == OfferPurpose::Hold && self.agents[agent].bridged.is_none() {
+            self.agents[agent].bridged = Some(key);
+            self.rewire(agent);
+        }
+    }
+
+    /// Makes this the call that the agent talks on; one that it talked on before is held.
+    pub(super) fn talk_on(&mut self, key: CallKey, now: Instant) {
+        let agent = self.calls[key].call.agent;
+        if self.agents[agent].bridged != Some(key) {
+            self.hold_bridged(agent, Some(key), now);
+            self.agents[agent].bridged = Some(key);
+            self.rewire(agent);
         }
     }
 
@@ -144,7 +177,8 @@ impl Shard {
             OfferPurpose::Unhold => {
                 call.held_local = false;
                 call.note("unheld", now);
-                self.agents[agent].bridged = Some(key);
+                // Another call may have been answered meanwhile.
+                self.talk_on(key, now);
             }
             OfferPurpose::MoveMedia => call.note("media-moved", now),
         }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use rand::{Rng, RngCore};
 
+use super::agents::Producer;
 use super::deadlines::DeadlineSlot;
 use super::io::Output;
 use super::{Drop, Shard};
@@ -295,6 +296,9 @@ impl Shard {
         for &key in &agent.calls {
             let CallSlot { call, bridge, .. } = &mut self.calls[key];
             let flow = call.flow().filter(|_| agent.bridged == Some(key) && !call.held_local);
+            // A microphone in another codec than the one agreed on would be noise to the far side.
+            let fits = |microphone: &&Producer| call.flow().is_some_and(|(_, negotiated)| negotiated.codec == microphone.media.codec);
+            let microphone = microphone.filter(fits);
             let open = flow.is_some() && microphone.is_some() && !call.held_remote;
             if open && !bridge.is_open {
                 bridge.uplink.switch_source();

@@ -8,7 +8,7 @@ use super::{Shard, Timer};
 use crate::call::command::Reply;
 use crate::call::error::{Code, Refusal};
 use crate::call::event::{CallDirection, CallEvent, EndReason, EndedBy, HeldBy, Incoming};
-use crate::call::{Activity, Answering, Call, Control, ControlKind, OfferPurpose, Phase, Told};
+use crate::call::{Activity, Answering, Call, Control, ControlKind, OfferPurpose, Phase, SipLeg, Told};
 use crate::ids::{AgentKey, CallKey};
 use crate::limits;
 use crate::net::{Datagram, PortPair};
@@ -66,7 +66,9 @@ impl Shard {
                 let q850 = reason.as_ref().and_then(Reason::q850_cause);
                 shard.end_call_with(key, EndedBy::Remote, EndReason::Cancelled, None, q850, now);
             }),
-            SipEvent::Acknowledged { session, body: _ } => self.with_call(session, |shard, key| shard.on_acknowledged(key, session, now)),
+            SipEvent::Acknowledged { session, body } => {
+                self.with_call(session, |shard, key| shard.on_acknowledged(key, session, body, now))
+            }
             SipEvent::Ended { session, reason } => self.with_lost_call(session, |shard, key| shard.on_bye(key, reason, now)),
             SipEvent::Lost { session, status } => self.with_lost_call(session, |shard, key| {
                 let reason = if status == 408 { EndReason::SessionTimeout } else { EndReason::Hangup };
@@ -216,10 +218,21 @@ impl Shard {
         self.begin_talking(key, now);
     }
 
-    fn on_acknowledged(&mut self, key: CallKey, session: SessionKey, now: Instant) {
-        if let Phase::Accepted { .. } = self.calls[key].call.phase {
-            self.calls[key].call.phase = Phase::Talking { session };
-            self.begin_talking(key, now);
+    fn on_acknowledged(&mut self, key: CallKey, session: SessionKey, body: Option<Vec<u8>>, now: Instant) {
+        match self.calls[key].call.phase {
+            Phase::Accepted { .. } => {
+                self.calls[key].call.phase = Phase::Talking { session };
+                self.begin_talking(key, now);
+            }
+            // The answer to the offer that a re-INVITE without one made us make. One that cannot be used changes nothing.
+            Phase::Talking { .. } => {
+                let Some(Ok(answer)) = body.as_deref().map(sdp::parse) else { return };
+                if self.take_answer(key, &answer, now) {
+                    self.note_remote_hold(key, now);
+                    self.next_control(key, now);
+                }
+            }
+            Phase::AwaitingMedia { .. } | Phase::Inviting { .. } | Phase::Incoming { .. } | Phase::Departed { .. } => {}
         }
     }
 
@@ -237,10 +250,7 @@ impl Shard {
         let answered_at = self.wall_clock(now);
         self.tell_call(key, CallEvent::Answered { producer, codec, transcoded: false, answered_at, setup });
         // A second call may have been dialled while this one rang: only one of them is talked on.
-        if self.agents[agent].bridged != Some(key) {
-            self.hold_bridged(agent, Some(key), now);
-            self.agents[agent].bridged = Some(key);
-        }
+        self.talk_on(key, now);
         self.rewire(agent);
         self.next_control(key, now);
         self.schedule_call(key);
@@ -269,8 +279,9 @@ impl Shard {
 
     fn on_bye(&mut self, key: CallKey, reason: Option<Reason>, now: Instant) {
         let call = &mut self.calls[key].call;
-        if let (Activity::Transferring { .. }, Phase::Talking { session }) = (&call.activity, &call.phase) {
-            // The NOTIFY that tells how the transfer went may follow the BYE.
+        let transfers = matches!(call.activity, Activity::Referring { .. } | Activity::Transferring { .. });
+        if let (true, Phase::Talking { session }) = (transfers, &call.phase) {
+            // The NOTIFY that tells how the transfer went may follow the BYE, and so may the answer to the REFER.
             let session = *session;
             return self.depart(key, session, EndedBy::Remote, now);
         }
@@ -344,30 +355,60 @@ impl Shard {
     }
 
     fn on_reoffered(&mut self, key: CallKey, session: SessionKey, body: Option<Vec<u8>>, now: Instant) {
-        let Some(leg) = &self.calls[key].call.leg else { return self.sip.answer_offer(session, Err(NOT_ACCEPTABLE_HERE), now) };
+        let Some(leg) = &mut self.calls[key].call.leg else { return self.sip.answer_offer(session, Err(NOT_ACCEPTABLE_HERE), now) };
         let mut local = leg.local.clone();
         local.version += 1;
         let offer = match body.as_deref().map(sdp::parse) {
             Some(Ok(offer)) => offer,
             Some(Err(error)) => return self.sip.answer_offer(session, Err(error.sip_status()), now),
-            // Asked for an offer: we repeat the one that stands; the answer in the ACK changes nothing that we could not take.
-            None => return self.sip.answer_offer(session, Ok(local.offer()), now),
+            // Asked for an offer: we make the one that stands; the answer is in the ACK.
+            None => {
+                let body = local.offer();
+                leg.local = local;
+                return self.sip.answer_offer(session, Ok(body), now);
+            }
         };
-        let held_before = self.calls[key].call.held_remote;
+        // Where its media would meet another call's, the answer names a pair of the leg's own at once.
+        let mut pair = leg.pair;
+        if self.demux.collides(pair, offer.audio.rtp, key) {
+            let Some(own) = self.pair_for_offer(offer.audio.rtp, key, now) else {
+                return self.sip.answer_offer(session, Err(NOT_ACCEPTABLE_HERE), now);
+            };
+            pair = own;
+            local.rtp_port = self.ports.rtp_port(own);
+            local.rtcp_port = local.rtp_port + 1;
+        }
         match local.answer(&offer) {
             Ok((answer, negotiated)) => {
+                self.remove_flow(key);
                 if let Some(leg) = &mut self.calls[key].call.leg {
-                    leg.local = local;
+                    *leg = SipLeg { pair, local, negotiated: None };
                 }
                 self.sip.answer_offer(session, Ok(answer), now);
-                let held = negotiated.is_held_by_peer();
-                self.calls[key].call.held_remote = held;
-                if self.install_flow(key, negotiated, now) && held != held_before {
-                    self.calls[key].call.note(if held { "held-by-remote" } else { "unheld-by-remote" }, now);
-                    self.tell_call(key, CallEvent::Held { held, by: HeldBy::Remote });
+                if self.install_flow(key, negotiated, now) {
+                    self.note_remote_hold(key, now);
                 }
             }
-            Err(_) => self.sip.answer_offer(session, Err(NOT_ACCEPTABLE_HERE), now),
+            Err(_) => {
+                if self.calls[key].call.leg.as_ref().is_some_and(|leg| leg.pair != pair) {
+                    self.release_pair(pair, now);
+                }
+                self.sip.answer_offer(session, Err(NOT_ACCEPTABLE_HERE), now);
+            }
+        }
+    }
+
+    /// Tells the agent if the far party has put the call on hold or taken it off, as what was agreed on says.
+    fn note_remote_hold(&mut self, key: CallKey, now: Instant) {
+        let call = &mut self.calls[key].call;
+        let held = call.flow().is_some_and(|(_, negotiated)| negotiated.is_held_by_peer());
+        if held != call.held_remote {
+            call.held_remote = held;
+            call.note(if held { "held-by-remote" } else { "unheld-by-remote" }, now);
+            let agent = call.agent;
+            self.rewire(agent);
+            self.schedule_call(key);
+            self.tell_call(key, CallEvent::Held { held, by: HeldBy::Remote });
         }
     }
 
@@ -387,6 +428,7 @@ impl Shard {
                 self.tell_call(key, event);
             }
         } else {
+            self.offer_came_to_nothing(key, purpose);
             self.acknowledge(control.request, Err(Refusal::new(Code::SipRejected, "the PBX's answer cannot be used")));
         }
         self.next_control(key, now);
@@ -394,14 +436,7 @@ impl Shard {
 
     fn on_offer_refused(&mut self, key: CallKey, status: u16, now: Instant) {
         let Activity::Offering { control, purpose } = std::mem::take(&mut self.calls[key].call.activity) else { return };
-        // The session goes on as it was before (RFC 3261 section 14.1).
-        if let Some(leg) = &mut self.calls[key].call.leg {
-            leg.local.direction = match purpose {
-                OfferPurpose::Hold => Direction::SendRecv,
-                OfferPurpose::Unhold => Direction::SendOnly,
-                OfferPurpose::MoveMedia => leg.local.direction,
-            };
-        }
+        self.offer_came_to_nothing(key, purpose);
         self.acknowledge(control.request, Err(Refusal::sip(status, "")));
         self.next_control(key, now);
     }
@@ -479,6 +514,7 @@ impl Shard {
     pub(super) fn on_pair_failed(&mut self, pair: PortPair, now: Instant) {
         let uses = |call: &Call| call.leg.as_ref().is_some_and(|leg| leg.pair == pair);
         let Some(key) = self.calls.iter().find(|(_, slot)| uses(&slot.call)).map(|(key, _)| key) else { return };
+        self.remove_flow(key);
         if let Some(leg) = &mut self.calls[key].call.leg {
             leg.pair = PortPair::SHARED;
             leg.negotiated = None;
