@@ -145,9 +145,10 @@ impl Refusal {
         Self { state: Some(state), ..Self::new(Code::InvalidState, message) }
     }
 
-    /// A request that the SIP peer answered with a failure.
+    /// A request that the SIP peer answered with a failure; its words are empty where they are not known.
     pub fn sip(sip_code: u16, sip_reason: &str) -> Self {
-        let message = format!("the PBX answered {sip_code} {sip_reason}");
-        Self { sip_code: Some(sip_code), sip_reason: Some(sip_reason.to_owned()), ..Self::new(Code::SipRejected, message) }
+        let message = format!("the PBX answered {sip_code} {sip_reason}").trim_end().to_owned();
+        let sip_reason = (!sip_reason.is_empty()).then(|| sip_reason.to_owned());
+        Self { sip_code: Some(sip_code), sip_reason, ..Self::new(Code::SipRejected, message) }
     }
 }

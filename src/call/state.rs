@@ -109,7 +109,10 @@ pub enum ControlKind {
     Hold,
     Unhold,
     Transfer {
+        /// As the agent wrote it.
         target: String,
+        /// What the far side is told to call.
+        uri: String,
     },
     /// Tell the far side our new media port, after a collision on the shared one.
     MoveMedia,
@@ -124,8 +127,8 @@ pub enum Activity {
     Offering { control: Control, purpose: OfferPurpose },
     /// A REFER is out.
     Referring { control: Control },
-    /// The REFER was accepted; the far side tells how it goes on.
-    Transferring { target: String },
+    /// The REFER was accepted; the far side tells how it goes on, until a moment: one that never tells must not keep other requests waiting.
+    Transferring { target: String, give_up_at: Instant },
 }
 
 /// What a re-INVITE of ours changes.
@@ -224,7 +227,18 @@ impl Call {
             Phase::Incoming { give_up_at, answering, .. } => {
                 Some(answering.map_or(*give_up_at, |answering| answering.give_up_at.min(*give_up_at)))
             }
-            Phase::Accepted { .. } | Phase::Talking { .. } => self.leaving.map(|leaving| leaving.give_up_at),
+            Phase::Accepted { .. } | Phase::Talking { .. } => {
+                let leaving = self.leaving.map(|leaving| leaving.give_up_at);
+                leaving.into_iter().chain(self.transfer_give_up_at()).min()
+            }
+        }
+    }
+
+    /// Until when the far side may report on a transfer.
+    pub fn transfer_give_up_at(&self) -> Option<Instant> {
+        match self.activity {
+            Activity::Transferring { give_up_at, .. } => Some(give_up_at),
+            Activity::Idle | Activity::Offering { .. } | Activity::Referring { .. } => None,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// The longest datagram that is taken; a longer one is cut by the kernel and fails its own checks.
-pub const MAX_DATAGRAM: usize = 2048;
+pub const MAX_DATAGRAM: usize = 8192;
 
 /// Room ahead of a received datagram, so that a header may grow in place (a header extension towards the browser).
 pub const HEADROOM: usize = 64;

@@ -268,7 +268,7 @@ impl Shard {
     pub(super) fn hang_up(&mut self, key: CallKey, by: EndedBy, reason: EndReason, now: Instant) {
         if let (Activity::Transferring { .. }, Phase::Talking { session }) = (&self.calls[key].call.activity, &self.calls[key].call.phase) {
             let session = *session;
-            self.sip.bye(session, Some(Reason::q850(NORMAL_CLEARING)), now);
+            self.sip.bye_behind_refer(session, Some(Reason::q850(NORMAL_CLEARING)), now);
             self.depart(key, session, by, now);
             return self.drive_sip(now);
         }
@@ -390,8 +390,8 @@ impl Shard {
             Phase::Incoming { .. } => {
                 self.refuse_answer(key, Refusal::new(Code::MediaNotReady, "the browser's send transport did not come up"));
             }
+            Phase::Accepted { .. } | Phase::Talking { .. } if call.leaving.is_none() => self.transfer_failed(key, None, now),
             Phase::Accepted { .. } | Phase::Talking { .. } => {
-                debug_assert!(call.leaving.is_some(), "only a waiting hangup has a time-out here");
                 self.hang_up(key, EndedBy::Agent, EndReason::Hangup, now);
             }
             Phase::Departed { by, .. } => {
@@ -487,6 +487,9 @@ impl Shard {
 /// Peers known to share a media port among calls.
 const COLLIDING_PEERS: usize = 64;
 
+/// What an agent's header fields may come to together: with them the INVITE still has to fit a datagram ([`crate::net::MAX_DATAGRAM`]).
+const HEADERS_BYTES: usize = 4096;
+
 /// The refusal when no pair of ports is left.
 pub(super) fn out_of_ports() -> Refusal {
     Refusal::new(Code::Overloaded, "no media ports are left")
@@ -497,6 +500,9 @@ fn check_headers(headers: &[(String, String)], prefixes: &[String]) -> Result<()
     let bad = |what: &str| Err(Refusal::new(Code::BadRequest, format!("headers: {what}")));
     if headers.len() > limits::CUSTOM_HEADERS {
         return bad("too many");
+    }
+    if headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > HEADERS_BYTES {
+        return bad("too long together");
     }
     for (name, value) in headers {
         if name.len() + value.len() > limits::CUSTOM_HEADER_BYTES {

@@ -44,8 +44,9 @@ impl Shard {
             Err(refusal) => return Some(Err(refusal)),
         };
         let host = destination.host.as_deref().unwrap_or(&self.config.trunk.domain);
-        let target = format!("sip:{}@{host}", destination.uri_user());
-        self.control(agent, id, Control { request, kind: ControlKind::Transfer { target } }, now)
+        let uri = format!("sip:{}@{host}", destination.uri_user());
+        let target = target.to_owned();
+        self.control(agent, id, Control { request, kind: ControlKind::Transfer { target, uri } }, now)
     }
 
     /// Queues a control and starts it if the call is free.
@@ -106,12 +107,12 @@ impl Shard {
                 self.start_offer(key, control, OfferPurpose::Unhold, now);
             }
             ControlKind::MoveMedia => self.start_offer(key, control, OfferPurpose::MoveMedia, now),
-            ControlKind::Transfer { target } => {
+            ControlKind::Transfer { uri, .. } => {
                 let Ok(session) = call.talking() else { return };
-                let target = target.clone();
+                let uri = uri.clone();
                 call.activity = Activity::Referring { control };
                 call.note("referring", now);
-                self.sip.refer(session, target, now);
+                self.sip.refer(session, uri, now);
             }
         }
     }

@@ -350,7 +350,8 @@ impl Shard {
         let Some((_, negotiated)) = call.flow() else { return };
         bridge.received.set_clock(negotiated.codec.clock_rate());
         let clock = negotiated.telephone_event.map_or(negotiated.codec.clock_rate(), |event| event.clock);
-        if bridge.digits_out.is_idle() {
+        // Digits that can no longer be sent must not hold the voice back for ever.
+        if bridge.digits_out.is_idle() || negotiated.telephone_event.is_none() {
             bridge.digits_out = DtmfSender::new(clock);
         }
         bridge.digits_in = DtmfReceiver::new(clock);
@@ -416,7 +417,9 @@ impl Shard {
         let ntp = self.ntp(now);
         let mut packet = self.packets.take();
         let CallSlot { call, bridge, .. } = &mut self.calls[key];
-        let Some((pair, negotiated)) = call.flow() else { return self.packets.give_back(packet) };
+        // An address of zeros, the old way to hold (RFC 3264 section 8.4), is nowhere.
+        let reachable = call.flow().filter(|(_, negotiated)| !negotiated.remote_rtcp.ip().is_unspecified());
+        let Some((pair, negotiated)) = reachable else { return self.packets.give_back(packet) };
         let blocks: Option<ReportBlock> = bridge.received.report_block(now);
         let info = bridge.sent.sender_info(ntp, bridge.uplink.timestamp_at(now));
         let sender = (bridge.sent.packets() > 0).then_some(&info);

@@ -8,15 +8,18 @@ use super::{Shard, Timer};
 use crate::call::command::Reply;
 use crate::call::error::{Code, Refusal};
 use crate::call::event::{CallDirection, CallEvent, EndReason, EndedBy, HeldBy, Incoming};
-use crate::call::{Activity, Answering, Call, Control, ControlKind, OfferPurpose, Phase, SipLeg, Told};
+use crate::call::{Activity, Answering, Call, Control, ControlKind, Phase, SipLeg, Told};
 use crate::ids::{AgentKey, CallKey};
 use crate::limits;
 use crate::net::{Datagram, PortPair};
-use crate::sdp::{self, Direction, Negotiated, RemoteDescription};
+use crate::sdp::{self, Negotiated, RemoteDescription};
 use crate::sip::{IncomingCall, InviteFailure, Reason, SessionKey, SipEvent, UserAgentStats};
 
 /// How long the NOTIFY of a transfer is awaited once the far side has hung up (api.md section 4).
 const LAST_NOTIFY: Duration = Duration::from_secs(5);
+
+/// How long the far side may go without saying how a transfer went: the transferee's phone may ring for a while.
+const TRANSFER_REPORT: Duration = Duration::from_secs(120);
 
 /// How often a peer that did not answer is asked whether it is there again (OPTIONS).
 const PEER_CHECK_INTERVAL: Duration = Duration::from_secs(5);
@@ -448,10 +451,10 @@ impl Shard {
             return;
         }
         let Activity::Referring { control } = std::mem::take(&mut call.activity) else { return };
-        let ControlKind::Transfer { target } = control.kind else { return };
+        let ControlKind::Transfer { target, .. } = control.kind else { return };
         match outcome {
             Ok(()) => {
-                call.activity = Activity::Transferring { target };
+                call.activity = Activity::Transferring { target, give_up_at: now + TRANSFER_REPORT };
                 call.note("transferring", now);
                 self.acknowledge(control.request, Ok(Reply::Done));
             }
@@ -466,25 +469,31 @@ impl Shard {
             self.on_refer_answered(key, Ok(()), now);
         }
         let Some(call) = self.calls.get_mut(key).map(|slot| &mut slot.call) else { return };
-        let Activity::Transferring { target } = &call.activity else { return };
+        let Activity::Transferring { target, .. } = &call.activity else { return };
         if (200..300).contains(&status) {
             let target = target.clone();
             call.note("transferred", now);
             self.tell_call(key, CallEvent::Transferred { target, kind: "blind" });
             self.end_call(key, EndedBy::Agent, EndReason::Transferred, None, now);
         } else if status >= 300 || terminated {
-            call.activity = Activity::Idle;
-            call.note("transfer-failed", now);
-            let departed = match call.phase {
-                Phase::Departed { by, .. } => Some(by),
-                _ => None,
-            };
-            self.tell_call(key, CallEvent::TransferFailed { sip_code: (status >= 300).then_some(status) });
-            if let Some(by) = departed {
-                return self.end_call(key, by, EndReason::Hangup, None, now);
-            }
-            self.next_control(key, now);
+            self.transfer_failed(key, (status >= 300).then_some(status), now);
         }
+    }
+
+    /// The far side says that the transfer came to nothing, or has not said anything for too long: the call stays, if it is still there.
+    pub(super) fn transfer_failed(&mut self, key: CallKey, sip_code: Option<u16>, now: Instant) {
+        let call = &mut self.calls[key].call;
+        call.activity = Activity::Idle;
+        call.note("transfer-failed", now);
+        let departed = match call.phase {
+            Phase::Departed { by, .. } => Some(by),
+            _ => None,
+        };
+        self.tell_call(key, CallEvent::TransferFailed { sip_code });
+        if let Some(by) = departed {
+            return self.end_call(key, by, EndReason::Hangup, None, now);
+        }
+        self.next_control(key, now);
     }
 
     /// Digits as SIP INFO: `application/dtmf-relay` has `Signal=` and `Duration=` lines, `application/dtmf` the bare digit.

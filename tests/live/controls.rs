@@ -161,7 +161,7 @@ fn a_blind_transfer_ends_the_call(gateway: &Gateway) {
     phone.client.ask("call:transfer", json!({"callId": call, "target": "+1987654321", "transferType": "blind"}));
     let transferred = phone.client.call_event("call:transferred", &call);
     assert_eq!(transferred["transferType"], json!("blind"));
-    assert!(transferred["target"].as_str().is_some_and(|target| target.contains("+1987654321")), "{transferred}");
+    assert_eq!(transferred["target"], json!("+1987654321"));
     let ended = phone.client.call_event("call:ended", &call);
     assert_eq!((&ended["reason"], &ended["q850"]), (&json!("transferred"), &Value::Null));
     let told = ["ack call:dial", "call:ringing", "call:answered", "ack call:transfer", "call:transferred", "call:ended"];

@@ -9,7 +9,7 @@ use nexus_gateway::ids::CallId;
 use nexus_harness::lab::Lab;
 use nexus_harness::link::LinkQuality;
 
-use crate::{SECOND, agent_with_media, end_of, is_answered, on, on_every_network, terminal, where_signalling_arrives};
+use crate::{SECOND, agent_with_media, end_of, is_answered, lost_consent, on, on_every_network, terminal, where_signalling_arrives};
 
 /// Dials and waits for the answer.
 fn talk(lab: &mut Lab, agent: usize, number: &str) -> CallId {
@@ -128,7 +128,8 @@ fn an_incoming_call_is_told_answered_heard_and_hung_up() {
         let now = lab.now;
         lab.agents[agent].start_speaking(now);
         lab.run(5 * SECOND);
-        assert!(lab.agents[agent].frames_returned() > 100, "{} frames came back", lab.agents[agent].frames_returned());
+        let returned = lab.agents[agent].frames_returned();
+        assert!(returned > 100 || lost_consent(lab, agent), "{returned} frames came back");
         assert_eq!(ended(&hang_up(lab, agent, call)), (EndedBy::Agent, EndReason::Hangup));
     });
 }
@@ -208,7 +209,7 @@ fn a_lost_socket_keeps_the_call_and_the_next_connection_finds_it() {
         lab.run(100 * SECOND);
         let before = lab.agents[agent].frames_returned();
         lab.run(2 * SECOND);
-        assert!(lab.agents[agent].frames_returned() - before > 40, "the echo stopped with the socket");
+        assert!(lab.agents[agent].frames_returned() - before > 40 || lost_consent(lab, agent), "the echo stopped with the socket");
 
         lab.reconnect(agent);
         let welcome = lab.agents[agent].welcome.clone().expect("a welcome");

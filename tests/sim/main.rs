@@ -8,7 +8,7 @@ mod network;
 
 use std::time::Duration;
 
-use nexus_gateway::call::event::CallEvent;
+use nexus_gateway::call::event::{CallEvent, Event, TransportState};
 use nexus_gateway::codec::Codec;
 use nexus_gateway::ids::CallId;
 use nexus_harness::lab::Lab;
@@ -54,6 +54,13 @@ fn agent_with_media(lab: &mut Lab, name: &str) -> usize {
 /// Whether the call has been answered.
 fn is_answered(lab: &Lab, agent: usize, call: CallId) -> bool {
     lab.call_events(agent, call).iter().any(|(_, event)| matches!(event, CallEvent::Answered { .. }))
+}
+
+/// Whether so many of the browser's checks in a row were lost that the gateway stopped its media for a while (RFC 7675): it happens once in
+/// some thousand transports on a bad network, and then the media of that time cannot be counted.
+fn lost_consent(lab: &Lab, agent: usize) -> bool {
+    let lost = |event: &Event| matches!(event, Event::TransportState { state: TransportState::Disconnected, .. });
+    lab.agents[agent].events.iter().any(|(_, event)| lost(event))
 }
 
 /// The event that ended the call; there must be exactly one once there is any.

@@ -49,6 +49,13 @@ impl UserAgent {
         }
     }
 
+    /// Hangs up while our REFER is reported on: the session stays for the last [`SipEvent::Notified`], at most 32 s (RFC 5057 section 4.2).
+    /// Without such a REFER it is a [`bye`](Self::bye).
+    pub fn bye_behind_refer(&mut self, session: SessionKey, reason: Option<Reason>, now: Instant) {
+        let Some(dialog) = self.await_reports(session, now) else { return self.bye(session, reason, now) };
+        self.send_bye(dialog, reason.as_ref(), now);
+    }
+
     /// Makes an offer in mid-call by re-INVITE. [`SipEvent::OfferAnswered`] or [`SipEvent::OfferRefused`] follows, or the session ends.
     pub fn offer(&mut self, session: SessionKey, body: Vec<u8>, now: Instant) -> Result<(), OfferPending> {
         let established = self.sessions.get_mut(session).and_then(Session::established).ok_or(OfferPending)?;
@@ -463,18 +470,21 @@ impl UserAgent {
 
     /// The peer ended an established session.
     fn on_hung_up(&mut self, session: SessionKey, now: Instant) {
-        let Some(kept) = self.sessions.get_mut(session) else { return };
-        let keep = !kept.released && kept.established().is_some_and(|established| established.referring);
-        if !keep {
+        if self.await_reports(session, now).is_none() {
             self.take_dialog(session, now);
-            return;
         }
-        if let Some(established) = kept.established() {
-            let pending = [established.reoffer.take(), established.refer.take()];
-            kept.state = State::Referring { dialog: Box::new(established.dialog.clone()), until: now + TIMER_F };
-            self.end_pending(pending, now);
-        }
+    }
+
+    /// Keeps an ended session for the reports on our REFER; `None` where none are to come.
+    fn await_reports(&mut self, session: SessionKey, now: Instant) -> Option<Dialog> {
+        let kept = self.sessions.get_mut(session).filter(|kept| !kept.released)?;
+        let established = kept.established().filter(|established| established.referring)?;
+        let pending = [established.reoffer.take(), established.refer.take()];
+        let dialog = established.dialog.clone();
+        kept.state = State::Referring { dialog: Box::new(dialog.clone()), until: now + TIMER_F };
+        self.end_pending(pending, now);
         self.arm_session(session);
+        Some(dialog)
     }
 
     /// Takes an established session out, and ends what the peer still waits for.
