@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::auth::is_local;
 use super::hub::Hub;
+use super::metrics::metrics;
 use super::page;
 use super::requests::overloaded;
 use super::server::Peer;
@@ -37,6 +38,7 @@ pub(super) fn router(hub: Arc<Hub>) -> Router {
         .route("/api/webrtc/sessions/{call}/terminate", post(terminate))
         .route("/api/webrtc/stats", get(stats))
         .route("/api/webrtc/stats/agent/{agent}", get(agent_stats))
+        .route("/metrics", get(metrics))
         .fallback(get(file))
         .method_not_allowed_fallback(async || {
             failed(StatusCode::METHOD_NOT_ALLOWED, &Refusal::new(Code::BadRequest, "not with this method"))
@@ -273,7 +275,7 @@ async fn agent_stats(
 }
 
 /// The figures of the shards that answered, and whether all did.
-async fn shard_stats(hub: &Hub, scope: Scope) -> (Vec<ShardStats>, bool) {
+pub(super) async fn shard_stats(hub: &Hub, scope: Scope) -> (Vec<ShardStats>, bool) {
     let replies = hub.requests.ask_all(Question::Stats(scope)).await;
     let stats = |reply| match reply {
         QueryReply::Stats(stats) => Some(stats),
