@@ -2,12 +2,12 @@
 
 // Layer 0: words and numbers.
 pub mod codec;
-pub mod config;
 pub mod ids;
 pub mod limits;
 pub mod net;
-// Layer 1: protocols.
+// Layer 1: the configuration and the protocols.
 pub mod audio;
+pub mod config;
 pub mod rtp;
 pub mod sdp;
 pub mod sip;
@@ -19,13 +19,14 @@ pub mod call;
 // Layer 4: the shard.
 pub mod shard;
 pub mod wire;
-// Layer 5: the shells, the only ones that do I/O.
+// Layer 5: the shells; they and what is above do I/O.
 // The demo PBX itself is pure, and the simulator's PBX too; its sockets are behind the feature.
 pub mod demo;
 #[cfg(feature = "driver")]
 pub mod driver;
+// Layer 6: the front.
 #[cfg(feature = "driver")]
 pub mod front;
-// Layer 6: everything joined together.
+// Layer 7: everything joined together.
 #[cfg(feature = "driver")]
 pub mod start;
