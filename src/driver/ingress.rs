@@ -101,10 +101,9 @@ impl Router {
     /// Gives a datagram to its shard. A full mailbox drops it: over UDP its sender repeats it (RFC 3261 section 17.1.1.2).
     fn hand_over(&mut self, from: std::net::SocketAddr, packet: Packet, now: Instant) {
         let (placement, next) = (&self.placement, &mut self.next);
-        let route = self
+        let (shard, target) = self
             .ingress
             .route(packet.bytes(), from, now, |user, domain| target(placement.lookup(user, domain), || turn(next, placement.shards())));
-        let Some((shard, target)) = route else { return };
         let datagram = Datagram { socket: LocalSocket::SipPublic, from, packet };
         if let Some(mailbox) = self.mailboxes.get(usize::from(shard.0)) {
             let _ = mailbox.push(Input::Ingress { datagram, target: target.unwrap_or(IngressTarget::Any) });

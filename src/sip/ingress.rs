@@ -36,28 +36,30 @@ impl Ingress {
         Self { shards, capacity, routes: BTreeMap::new(), ages: VecDeque::new() }
     }
 
-    /// Finds the shard of a datagram; `None`: drop it. `lookup` is asked for INVITEs outside of a dialog, with the user (unescaped) and the
-    /// host of the Request-URI; what it says beside the shard is handed on, also with repetitions of the INVITE, which stay on the shard
-    /// that got the first. Without it the SIP layer alone decides (in-dialog requests, CANCEL, ACK, OPTIONS, ...).
+    /// Finds the shard of a datagram. `lookup` is asked for INVITEs outside of a dialog, with the user (unescaped) and the host of the
+    /// Request-URI; what it says beside the shard is handed on, also with repetitions of the INVITE, which stay on the shard that got
+    /// the first. Without it the SIP layer alone decides (in-dialog requests, CANCEL, ACK, OPTIONS, ...), also about what is to be
+    /// dropped, so that every datagram is counted by some shard.
     pub fn route<T>(
         &mut self,
         bytes: &[u8],
         from: SocketAddr,
         now: Instant,
         lookup: impl FnOnce(&str, &str) -> (ShardId, T),
-    ) -> Option<(ShardId, Option<T>)> {
-        let request = match Message::parse(bytes).ok()? {
-            Message::Request(request) | Message::Faulty(request, ..) => request,
+    ) -> (ShardId, Option<T>) {
+        let request = match Message::parse(bytes) {
+            Ok(Message::Request(request) | Message::Faulty(request, ..)) => request,
             // Our requests leave from the shards' own ports, their responses go there.
-            Message::Response(_) => return None,
+            Ok(Message::Response(_)) | Err(_) => return (self.shard_for(from), None),
         };
         let by_tag = request.headers.tag_of_to().and_then(|tag| self.shard_of(&tag));
         if let Some(shard) = by_tag {
-            return Some((shard, None));
+            return (shard, None);
         }
         self.forget_old(now);
         let is_cancel = request.method == Method::Cancel;
-        let id = if is_cancel { ServerId::of_cancelled(&request)? } else { ServerId::of(&request)? };
+        let id = if is_cancel { ServerId::of_cancelled(&request) } else { ServerId::of(&request) };
+        let Some(id) = id else { return (self.shard_for(from), None) };
         let known = self.routes.get(&id).map(|route| route.shard);
         let new_invite = request.method == Method::Invite && request.headers.tag_of_to().is_none();
         if new_invite {
@@ -66,12 +68,9 @@ impl Ingress {
             let (shard, target) = lookup(user, host);
             let shard = known.unwrap_or(shard);
             self.remember(id, shard, now);
-            return Some((shard, Some(target)));
+            return (shard, Some(target));
         }
-        if request.method == Method::Ack && known.is_none() {
-            return None;
-        }
-        Some((known.unwrap_or_else(|| self.shard_for(from)), None))
+        (known.unwrap_or_else(|| self.shard_for(from)), None)
     }
 
     /// How many INVITEs are remembered.
@@ -144,15 +143,16 @@ mod tests {
             assert_eq!((user, host), ("100", "pbx.example.com"));
             (ShardId(3), "agent")
         };
-        assert_eq!(ingress.route(&message("INVITE", "1", ""), from, start, asked), Some((ShardId(3), Some("agent"))));
+        assert_eq!(ingress.route(&message("INVITE", "1", ""), from, start, asked), (ShardId(3), Some("agent")));
         // The agent has moved meanwhile; the transaction has not.
         let moved = |_: &str, _: &str| (ShardId(0), "agent");
-        assert_eq!(ingress.route(&message("INVITE", "1", ""), from, start, moved), Some((ShardId(3), Some("agent"))));
+        assert_eq!(ingress.route(&message("INVITE", "1", ""), from, start, moved), (ShardId(3), Some("agent")));
         let late = start + Duration::from_secs(120);
-        assert_eq!(ingress.route(&message("CANCEL", "1", ""), from, late, moved), Some((ShardId(3), None)));
-        assert_eq!(ingress.route(&message("ACK", "1", ""), from, late, moved), Some((ShardId(3), None)));
-        assert_eq!(ingress.route(&message("ACK", "2", ""), from, late, moved), None);
-        assert_eq!(ingress.route(&message("INVITE", "3", ""), from, late + LIFE * 2, moved), Some((ShardId(0), Some("agent"))));
+        assert_eq!(ingress.route(&message("CANCEL", "1", ""), from, late, moved), (ShardId(3), None));
+        assert_eq!(ingress.route(&message("ACK", "1", ""), from, late, moved), (ShardId(3), None));
+        let elsewhere = ingress.shard_for(from);
+        assert_eq!(ingress.route(&message("ACK", "2", ""), from, late, moved), (elsewhere, None));
+        assert_eq!(ingress.route(&message("INVITE", "3", ""), from, late + LIFE * 2, moved), (ShardId(0), Some("agent")));
         assert_eq!(ingress.len(), 1);
     }
 
@@ -160,21 +160,34 @@ mod tests {
     fn a_request_of_a_dialog_is_found_by_the_shard_in_our_tag() {
         let (mut ingress, now, from) = (Ingress::new(4, 10), Instant::now(), FROM.parse().unwrap());
         let nobody = |_: &str, _: &str| -> (ShardId, ()) { panic!("not an INVITE outside of a dialog") };
-        assert_eq!(ingress.route(&message("BYE", "1", ";tag=02-abcd"), from, now, nobody), Some((ShardId(2), None)));
-        assert_eq!(ingress.route(&message("INVITE", "2", ";tag=01-abcd"), from, now, nobody), Some((ShardId(1), None)));
+        assert_eq!(ingress.route(&message("BYE", "1", ";tag=02-abcd"), from, now, nobody), (ShardId(2), None));
+        assert_eq!(ingress.route(&message("INVITE", "2", ";tag=01-abcd"), from, now, nobody), (ShardId(1), None));
         let first = ingress.route(&message("OPTIONS", "3", ""), from, now, nobody);
         assert_eq!(first, ingress.route(&message("OPTIONS", "3", ""), from, now, nobody));
-        assert!(first.is_some());
+    }
+
+    #[test]
+    fn what_cannot_be_routed_goes_to_a_shard_to_be_counted() {
+        let (mut ingress, now, from) = (Ingress::new(4, 10), Instant::now(), FROM.parse().unwrap());
+        let nobody = |_: &str, _: &str| -> (ShardId, ()) { panic!("not an INVITE") };
+        let response = b"SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP a;branch=z9hG4bK1\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:a@b>\r\nCall-ID: x\r\nCSeq: 1 BYE\r\n\r\n";
+        for bytes in [&b"\r\n\r\n"[..], b"", b"\x00\x01\x00\x00", b"GET / HTTP/1.1\r\n\r\n", response] {
+            assert_eq!(ingress.route(bytes, from, now, nobody), (ingress.shard_for(from), None));
+        }
+        assert!(ingress.is_empty());
     }
 
     #[test]
     fn the_oldest_invite_is_forgotten_when_the_router_is_full() {
         let (mut ingress, now, from) = (Ingress::new(2, 3), Instant::now(), FROM.parse().unwrap());
         for branch in 0..100 {
-            assert!(ingress.route(&message("INVITE", &branch.to_string(), ""), from, now, |_, _| (ShardId(1), ())).is_some());
+            let routed = ingress.route(&message("INVITE", &branch.to_string(), ""), from, now, |_, _| (ShardId(0), ()));
+            assert_eq!(routed, (ShardId(0), Some(())));
         }
         assert_eq!(ingress.len(), 3);
-        assert_eq!(ingress.route(&message("ACK", "0", ""), from, now, |_, _| (ShardId(1), ())), None);
-        assert_eq!(ingress.route(&message("ACK", "99", ""), from, now, |_, _| (ShardId(1), ())), Some((ShardId(1), None)));
+        let nobody = |_: &str, _: &str| -> (ShardId, ()) { panic!("not an INVITE") };
+        assert_eq!(ingress.shard_for(from), ShardId(1), "else the next line shows nothing");
+        assert_eq!(ingress.route(&message("ACK", "0", ""), from, now, nobody), (ShardId(1), None));
+        assert_eq!(ingress.route(&message("ACK", "99", ""), from, now, nobody), (ShardId(0), None));
     }
 }

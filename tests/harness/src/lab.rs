@@ -435,7 +435,7 @@ impl Lab {
                 });
                 (ShardId(0), target)
             };
-            let Some((_, target)) = self.ingress.route(bytes, from, self.now, lookup) else { return };
+            let (_, target) = self.ingress.route(bytes, from, self.now, lookup);
             Input::Ingress { datagram, target: target.unwrap_or(IngressTarget::Any) }
         } else {
             Input::Datagram(datagram)
