@@ -17,8 +17,9 @@ pub const CONSUMERS_PER_TRANSPORT: usize = 4;
 /// SIP transactions of one shard.
 pub const SIP_TRANSACTIONS_PER_SHARD: usize = 40_000;
 
-/// A SIP message: a longer one is dropped before it is parsed. The buffers of the driver may hold less.
-pub const SIP_MESSAGE_BYTES: usize = 16 * 1024;
+/// A datagram, SIP messages included: a longer one is dropped. RFC 3261 section 18.1.1 wants SIP taken up to 65,535 bytes, but every buffer
+/// would have to have room for them, those of media too.
+pub const DATAGRAM_BYTES: usize = 8 * 1024;
 
 /// Header lines of one SIP message: beyond it parsing costs more than any honest message is worth.
 pub const SIP_HEADER_LINES: usize = 128;

@@ -2,8 +2,10 @@
 
 use std::fmt;
 
-/// The longest datagram that is taken; a longer one is cut by the kernel and fails its own checks.
-pub const MAX_DATAGRAM: usize = 8192;
+use crate::limits::DATAGRAM_BYTES;
+
+/// The longest datagram that is taken; of a longer one the kernel delivers the beginning ([`Packet::is_cut`]).
+pub const MAX_DATAGRAM: usize = DATAGRAM_BYTES;
 
 /// Room ahead of a received datagram, so that a header may grow in place (a header extension towards the browser).
 pub const HEADROOM: usize = 64;
@@ -18,11 +20,12 @@ pub struct Packet {
     buffer: Box<[u8; CAPACITY]>,
     start: u16,
     end: u16,
+    cut: bool,
 }
 
 impl Packet {
     fn new() -> Self {
-        Self { buffer: Box::new([0; CAPACITY]), start: HEADROOM as u16, end: HEADROOM as u16 }
+        Self { buffer: Box::new([0; CAPACITY]), start: HEADROOM as u16, end: HEADROOM as u16, cut: false }
     }
 
     /// The bytes of the datagram.
@@ -50,8 +53,14 @@ impl Packet {
         &mut self.buffer[HEADROOM..HEADROOM + MAX_DATAGRAM]
     }
 
+    /// Whether only the beginning of the datagram is here, the rest having found no room.
+    pub fn is_cut(&self) -> bool {
+        self.cut
+    }
+
     /// Makes the first `length` bytes of the receive room the datagram; longer is cut to the room.
     pub fn set_received(&mut self, length: usize) {
+        self.cut = length > MAX_DATAGRAM;
         self.start = HEADROOM as u16;
         self.end = (HEADROOM + length.min(MAX_DATAGRAM)) as u16;
     }

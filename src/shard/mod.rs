@@ -130,6 +130,7 @@ impl Shard {
     /// Takes one input in. What follows from it is in [`Shard::poll_output`].
     pub fn handle(&mut self, input: Input, now: Instant) {
         match input {
+            Input::Datagram(datagram) | Input::Ingress { datagram, .. } if datagram.packet.is_cut() => self.discard(datagram, Drop::Cut),
             Input::Datagram(datagram) => self.on_datagram(datagram, now),
             Input::Ingress { datagram, target } => self.on_sip(datagram, target, now),
             Input::Command { request, command } => self.on_command(request, command, now),

@@ -25,10 +25,12 @@ pub enum Drop {
     NotBridged,
     /// A datagram too long to be sent.
     TooLong,
+    /// A datagram too long to be received whole.
+    Cut,
 }
 
 impl Drop {
-    const ALL: [Drop; 11] = [
+    const ALL: [Drop; 12] = [
         Drop::Unclassified,
         Drop::StunUnroutable,
         Drop::PeerRejected,
@@ -40,6 +42,7 @@ impl Drop {
         Drop::SipMediaStranger,
         Drop::NotBridged,
         Drop::TooLong,
+        Drop::Cut,
     ];
 
     /// The reason's name in `/stats` and the metrics.
@@ -56,6 +59,7 @@ impl Drop {
             Drop::SipMediaStranger => "sip_media_stranger",
             Drop::NotBridged => "not_bridged",
             Drop::TooLong => "too_long",
+            Drop::Cut => "cut",
         }
     }
 }

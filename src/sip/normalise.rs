@@ -1,7 +1,7 @@
 //! Makes of whatever peers send the plain text that the message parser takes: unfolds lines, expands compact names, puts each list
 //! element on a line of its own, and takes the start line and the body aside. Caps come first, so that nothing here costs more than its input.
 
-use crate::limits::{SIP_HEADER_LINES, SIP_MESSAGE_BYTES};
+use crate::limits::{DATAGRAM_BYTES, SIP_HEADER_LINES};
 
 /// What is left of a datagram once its head is plain text.
 pub(super) struct Normalised<'a> {
@@ -42,7 +42,7 @@ pub(super) enum Refused {
 
 /// Normalises one datagram.
 pub(super) fn normalise(datagram: &[u8]) -> Result<Normalised<'_>, Refused> {
-    if datagram.len() > SIP_MESSAGE_BYTES {
+    if datagram.len() > DATAGRAM_BYTES {
         return Err(Refused::TooLong);
     }
     let Some(first) = datagram.iter().position(|byte| !matches!(byte, b'\r' | b'\n' | 0)) else { return Err(Refused::KeepAlive) };
@@ -230,7 +230,7 @@ mod tests {
         assert_eq!(normalise(&[0; 4]).err(), Some(Refused::KeepAlive));
         assert_eq!(normalise(b"GET / HTTP/1.1\r\n\r\n").err(), Some(Refused::NotSip));
         assert_eq!(normalise(b"SIP/2.0 4294967301 better\r\n\r\n").err(), Some(Refused::NotSip));
-        assert_eq!(normalise(&[b'a'; SIP_MESSAGE_BYTES + 1]).err(), Some(Refused::TooLong));
+        assert_eq!(normalise(&[b'a'; DATAGRAM_BYTES + 1]).err(), Some(Refused::TooLong));
     }
 
     #[test]
