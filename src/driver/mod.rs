@@ -18,6 +18,7 @@ mod sources;
 mod tests;
 mod threads;
 mod udp;
+mod unreachable;
 
 pub use addresses::{candidates, local_towards, resolve};
 pub use bind::Bound;

@@ -224,6 +224,9 @@ impl Runner {
             if socket == LocalSocket::Sip && intake >= Intake::MediaOnly {
                 continue;
             }
+            if socket == LocalSocket::Sip {
+                self.take_unreachable();
+            }
             let mut batches = 0;
             while self.take_batch(socket) == BATCH {
                 batches += 1;
@@ -234,6 +237,15 @@ impl Runner {
             }
         }
         tick
+    }
+
+    /// Tells the core whom its SIP messages could not be delivered to.
+    fn take_unreachable(&mut self) {
+        while let Some(peer) = self.io.sockets.take_unreachable() {
+            let now = Instant::now();
+            self.shard.handle(Input::Unreachable(peer), now);
+            self.io.drain(&mut self.shard, now);
+        }
     }
 
     /// Takes one batch off a socket through the core; how many datagrams that were.

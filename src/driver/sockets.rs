@@ -64,6 +64,7 @@ impl Sockets {
     /// The process is out of file descriptors.
     pub fn new(shared: SharedSockets, media_ip: IpAddr) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        shared.sip.report_unreachable()?;
         for (name, socket) in shared.receiving() {
             epoll::add(&epoll, socket, token(name), epoll::EventFlags::IN)?;
         }
@@ -104,9 +105,16 @@ impl Sockets {
         }
     }
 
+    /// The next SIP peer that a message could not be delivered to, as the network reports it. To be asked until there are no more: a report
+    /// left lying counts as something to receive.
+    pub fn take_unreachable(&self) -> Option<SocketAddr> {
+        self.shared.sip.take_unreachable()
+    }
+
     /// Receives one batch from a socket into `receiver`, and says how many datagrams that were; less than [`BATCH`] was all of it.
     pub fn receive(&self, name: LocalSocket, receiver: &mut Receiver) -> usize {
-        // UDP sockets that are not connected report no errors of the network; one that vanished has nothing to say any more.
+        // An error is an earlier datagram's (see `take_unreachable`) and hides nothing: what waits is still there at the next look. A socket
+        // that vanished has nothing to say any more.
         self.socket(name).and_then(|socket| receiver.receive(socket).ok()).unwrap_or(0)
     }
 

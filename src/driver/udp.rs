@@ -206,6 +206,7 @@ impl Sender {
                 self.headers.point(slot, bytes.as_mut_ptr(), bytes.len());
                 self.headers.messages[slot].msg_hdr.msg_namelen = self.headers.addresses[slot].write(socket.towards(*to));
             }
+            let mut tried = false;
             while done < batch.len() {
                 // SAFETY: the headers from `done` up to the batch's length were just pointed at the batch's buffers and at their own I/O
                 // vectors and addresses with their true lengths; `waiting` is borrowed for the whole loop and the kernel only reads.
@@ -217,12 +218,15 @@ impl Sender {
                 match usize::try_from(count) {
                     Ok(count) if count > 0 => {
                         done += count;
+                        tried = false;
                         result.sent += count as u64;
                     }
-                    Ok(_) | Err(_) if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
+                    // The error may be an earlier datagram's, reported only now (udp(7)): then the second try is the first real one.
+                    Ok(_) | Err(_) if !tried => tried = true,
                     // The first one of the rest failed; the others may have another way.
                     Ok(_) | Err(_) => {
                         done += 1;
+                        tried = false;
                         result.failed += 1;
                     }
                 }
@@ -260,15 +264,21 @@ impl Headers {
 
 /// A socket address as the kernel writes it.
 #[repr(C)]
-union RawAddress {
+pub(super) union RawAddress {
     family: libc::sa_family_t,
     v4: libc::sockaddr_in,
     v6: libc::sockaddr_in6,
 }
 
 impl RawAddress {
+    /// Room for any.
+    pub(super) fn empty() -> Self {
+        // SAFETY: all members are made of integers, for which all zeros is a valid value.
+        unsafe { MaybeUninit::zeroed().assume_init() }
+    }
+
     /// The address; one that was mapped into IPv6 comes back as IPv4, so that a peer has one name.
-    fn read(&self) -> Option<SocketAddr> {
+    pub(super) fn read(&self) -> Option<SocketAddr> {
         // SAFETY: the union starts all zero and is only written as a whole member, by us or by the kernel, so each member is
         // initialised; all are made of integers, for which every bit pattern is valid.
         let (family, v4, v6) = unsafe { (self.family, self.v4, self.v6) };

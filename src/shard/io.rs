@@ -1,5 +1,7 @@
 //! What goes into a shard and what comes out of it. Whoever drives one needs no more than this file and [`super::Shard`].
 
+use std::net::SocketAddr;
+
 use crate::call::command::{Answer, Command, Welcome};
 use crate::call::event::Event;
 use crate::ids::{AgentId, RequestId, SocketId, TenantId};
@@ -16,6 +18,8 @@ pub enum Input {
     Command { request: Option<RequestId>, command: Command },
     /// The port pair of an [`Output::OpenPair`] could not be bound: something else on this host has one of its ports.
     PairFailed(PortPair),
+    /// The network says that a SIP message of ours cannot be delivered to this address (RFC 3261 section 18.4).
+    Unreachable(SocketAddr),
     /// [`super::Shard::next_deadline`] has passed.
     Timeout,
 }

@@ -135,6 +135,7 @@ impl Shard {
             Input::Ingress { datagram, target } => self.on_sip(datagram, target, now),
             Input::Command { request, command } => self.on_command(request, command, now),
             Input::PairFailed(pair) => self.on_pair_failed(pair, now),
+            Input::Unreachable(peer) => self.on_unreachable(peer, now),
             Input::Timeout => self.on_timeout(now),
         }
     }

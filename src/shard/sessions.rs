@@ -38,6 +38,11 @@ impl Shard {
         self.drive_sip_for(&target, now);
     }
 
+    pub(super) fn on_unreachable(&mut self, peer: SocketAddr, now: Instant) {
+        self.sip.handle_unreachable(peer, now);
+        self.drive_sip(now);
+    }
+
     /// Does everything that SIP wants done, then arms its next deadline.
     pub(super) fn drive_sip(&mut self, now: Instant) {
         self.drive_sip_for(&IngressTarget::Any, now);

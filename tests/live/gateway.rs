@@ -31,8 +31,13 @@ pub struct Gateway {
 impl Gateway {
     /// Starts it on free ports, with the demo PBX, and waits until it is ready.
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// The same with these settings beside.
+    pub fn start_with(settings: &[(&str, &str)]) -> Self {
         let (first, last) = free_ports();
-        let log = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("live-{}.log", process::id()));
+        let log = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("live-{}-{first}.log", process::id()));
         let mut child = Command::new(env!("CARGO_BIN_EXE_nexus-gateway"))
             // No `.env` of a developer may change the tests.
             .current_dir(env!("CARGO_TARGET_TMPDIR"))
@@ -42,6 +47,7 @@ impl Gateway {
             .env("RTC_MIN_PORT", first.to_string())
             .env("RTC_MAX_PORT", last.to_string())
             .env("RESUME_GRACE_SECONDS", GRACE.as_secs().to_string())
+            .envs(settings.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(File::create(&log).expect("a file for the log"))

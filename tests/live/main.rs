@@ -16,6 +16,7 @@ mod rest;
 mod socket_io;
 mod tokens;
 mod two_calls;
+mod unreachable;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -36,6 +37,7 @@ const SCENARIOS: &[&[Scenario]] = &[
     lost_socket::SCENARIOS,
     refusals::SCENARIOS,
     rest::SCENARIOS,
+    unreachable::SCENARIOS,
 ];
 
 fn main() -> ExitCode {

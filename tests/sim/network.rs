@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use nexus_gateway::call::command::{Action, Reply};
 use nexus_gateway::call::event::{CallEvent, EndReason};
-use nexus_harness::lab::Lab;
+use nexus_gateway::shard::io::Input;
+use nexus_harness::lab::{Lab, pbx_sip};
 use nexus_harness::link::LinkQuality;
 
-use crate::{SECOND, agent_with_media, end_of, is_answered, lost_consent, on};
+use crate::{SECOND, agent_with_media, end_of, is_answered, lost_consent, on, terminal};
 
 #[test]
 fn a_call_comes_up_and_is_heard_under_ten_percent_loss_jitter_and_reordering() {
@@ -144,5 +145,26 @@ fn an_unreachable_pbx_fails_the_call_when_the_invite_times_out() {
         assert_eq!(code, nexus_gateway::call::error::Code::SipTimeout);
         lab.set_pbx_quality(LinkQuality::PERFECT);
         lab.run(Duration::from_secs(1));
+    });
+}
+
+#[test]
+fn a_pbx_that_the_network_says_cannot_be_reached_fails_the_call_at_once() {
+    on(LinkQuality::PERFECT, &[0], |lab| {
+        let agent = agent_with_media(lab, "alice");
+        lab.set_pbx_quality(LinkQuality { loss: 1.0, ..LinkQuality::PERFECT });
+        let dialled_at = lab.now;
+        let call = lab.dial(agent, "9196");
+        lab.run(Duration::from_millis(1));
+        // About another peer it means nothing to this call.
+        lab.shard.handle(Input::Unreachable("203.0.113.99:5060".parse().expect("an address")), lab.now);
+        lab.run(Duration::from_millis(1));
+        assert!(terminal(lab, agent, call).is_none());
+        lab.shard.handle(Input::Unreachable(pbx_sip()), lab.now);
+        let CallEvent::Failed { code, sip_code, .. } = end_of(lab, agent, call, SECOND) else { panic!("not failed") };
+        assert_eq!((code, sip_code), (nexus_gateway::call::error::Code::SipUnreachable, None));
+        assert!(lab.now - dialled_at < 3 * SECOND);
+        lab.set_pbx_quality(LinkQuality::PERFECT);
+        lab.run(Duration::from_secs(10));
     });
 }
