@@ -319,7 +319,8 @@ fn fault_of(headers: &Headers, request: Option<&Request>) -> Option<(u16, &'stat
     let Some(request) = request else {
         return headers.via().is_none().then_some((400, "Bad Via"));
     };
-    if method != request.method {
+    // An unknown method is answered 501 whatever its CSeq says (RFC 4475 section 3.1.2.18).
+    if method != request.method && !matches!(request.method, Method::Unknown(_)) {
         return Some((400, "CSeq Method Mismatch"));
     }
     if headers.get("Max-Forwards").is_some_and(|hops| hops.parse::<u8>().is_err()) || headers.all("Max-Forwards").count() > 1 {

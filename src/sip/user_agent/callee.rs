@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::RETRY_AFTER;
 use super::UserAgent;
-use super::compose::{SDP, push_custom, reason_of, sdp_of, visible};
+use super::compose::{SDP, push_custom, reason_of, sdp_of, takes_sdp, visible};
 use super::session::{Established, Ringing, Role, ServerKey, Session, State, Unacknowledged};
 use crate::sip::dialog::Dialog;
 use crate::sip::event::{IncomingCall, SessionKey, SipEvent};
@@ -51,10 +51,11 @@ impl UserAgent {
 
     /// An INVITE outside of any dialog.
     pub(super) fn on_invite(&mut self, key: ServerKey, request: &Request, from: SocketAddr, now: Instant) {
-        let Some(uri) = Uri::parse(&request.uri).filter(|uri| ["sip", "sips", "tel"].contains(&uri.scheme.as_str())) else {
-            self.respond(key, 416, now);
+        if !takes_sdp(&request.headers) {
+            let warning = format!("399 {} \"only application/sdp can be answered with\"", self.config.contact);
+            self.respond_with(key, 406, &[("Warning", &warning)], None, now);
             return;
-        };
+        }
         let Ok(body) = sdp_of(&request.headers, &request.body) else {
             self.respond_with(key, 415, &[("Accept", SDP), ("Accept-Encoding", "identity")], None, now);
             return;
@@ -66,7 +67,8 @@ impl UserAgent {
         }
         let local_tag = self.servers.get(key).map(|server| server.local_tag.clone()).unwrap_or_default();
         let dialog = Dialog::of_callee(request, &local_tag, from).filter(|dialog| Uri::parse(&dialog.remote_target).is_some());
-        let (Some(dialog), Some(caller), Some(called)) = (dialog, request.headers.from(), request.headers.to()) else {
+        let addresses = (Uri::parse(&request.uri), request.headers.from(), request.headers.to());
+        let (Some(dialog), (Some(uri), Some(caller), Some(called))) = (dialog, addresses) else {
             self.respond(key, 400, now);
             return;
         };

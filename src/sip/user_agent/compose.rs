@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use crate::limits::{CUSTOM_HEADER_BYTES, CUSTOM_HEADERS};
 use crate::sip::event::{Address, Reason, ReasonProtocol};
-use crate::sip::field::{escape_user, quote, unquote};
+use crate::sip::field::{Params, Uri, Via, escape_user, quote, unquote};
 use crate::sip::message::{Headers, Method, Request, Response, phrase};
 use crate::sip::normalise::{is_token, split_outside_quotes};
 
@@ -16,6 +16,9 @@ pub(super) const SDP: &str = "application/sdp";
 
 /// The media type of NOTIFY for a REFER (RFC 3515 section 2.4.5).
 pub(super) const SIPFRAG: &str = "message/sipfrag";
+
+/// The URI schemes that a Request-URI may have: what is called here is a SIP user or a telephone number.
+const SCHEMES: [&str; 3] = ["sip", "sips", "tel"];
 
 /// Fields that are the user agent's own business: an owner can neither set nor see them.
 const OWN_FIELDS: [&str; 15] = [
@@ -36,10 +39,34 @@ const OWN_FIELDS: [&str; 15] = [
     "User-Agent",
 ];
 
+/// What a request is refused with whomever it is for, and the field that goes with it, in the order of RFC 3261 section 8.2: the method, the
+/// Request-URI, what is required. A CANCEL is about its INVITE, which has been through all that.
+pub(super) fn refusal_of(request: &Request) -> Option<(u16, Vec<(String, String)>)> {
+    let field = |name: &str, value: String| vec![(name.to_owned(), value)];
+    match &request.method {
+        Method::Known(_) => return Some((405, field("Allow", ALLOW.to_owned()))),
+        Method::Unknown(_) => return Some((501, field("Allow", ALLOW.to_owned()))),
+        Method::Cancel | Method::Ack => return None,
+        Method::Invite | Method::Bye | Method::Options | Method::Info | Method::Update | Method::Refer | Method::Notify => {}
+    }
+    if Uri::parse(&request.uri).is_none_or(|uri| !SCHEMES.contains(&uri.scheme.as_str())) {
+        return Some((416, Vec::new()));
+    }
+    let unsupported: Vec<&str> = request.headers.tokens("Require").collect();
+    (!unsupported.is_empty()).then(|| (420, field("Unsupported", unsupported.join(", "))))
+}
+
+/// Whether SDP may be answered with; a request without Accept takes it (RFC 3261 section 20.1).
+pub(super) fn takes_sdp(headers: &Headers) -> bool {
+    let range = |token: &str| token.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    headers.get("Accept").is_none() || headers.tokens("Accept").any(|token| ["*/*", "application/*", SDP].contains(&range(token).as_str()))
+}
+
 /// A response to a request, with what every response copies (RFC 3261 section 8.2.6).
 pub(super) fn response_to(request: &Request, status: u16, words: Option<&str>, local_tag: &str) -> Response {
     let mut headers = Headers::default();
-    for via in request.headers.all("Via") {
+    // One that is no Via only comes with a request that is refused for it, and whoever gets the answer could not read it either.
+    for via in request.headers.all("Via").filter(|via| Via::parse(via).is_some()) {
         headers.push("Via", via);
     }
     let makes_dialog = request.method == Method::Invite && (101..300).contains(&status);
@@ -143,15 +170,22 @@ pub(super) fn sdp_of(headers: &Headers, body: &[u8]) -> Result<Option<Vec<u8>>, 
     if body.is_empty() {
         return Ok(None);
     }
-    if headers.get("Content-Encoding").is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
-        return Err(UnsupportedBody);
-    }
     let content_type = headers.content_type();
-    if content_type == SDP {
-        return Ok(Some(body.to_vec()));
-    }
-    let part = content_type.starts_with("multipart/").then(|| sdp_part(headers.get("Content-Type")?, body)).flatten();
-    part.map(Some).ok_or(UnsupportedBody)
+    let plain = headers.tokens("Content-Encoding").all(|encoding| encoding.eq_ignore_ascii_case("identity"));
+    let found = match content_type.as_str() {
+        _ if !plain => None,
+        SDP => Some(body.to_vec()),
+        multipart if multipart.starts_with("multipart/") => headers.get("Content-Type").and_then(|value| sdp_part(value, body)),
+        _ => None,
+    };
+    if found.is_none() && !is_optional(headers) { Err(UnsupportedBody) } else { Ok(found) }
+}
+
+/// Whether the body may be passed over by who does not understand it (RFC 3261 section 20.11).
+fn is_optional(headers: &Headers) -> bool {
+    let disposition = headers.get("Content-Disposition").unwrap_or_default();
+    let params = disposition.split_once(';').map_or_else(Params::default, |(_, params)| Params::parse(params));
+    params.get("handling").is_some_and(|handling| handling.eq_ignore_ascii_case("optional"))
 }
 
 /// A body that cannot be understood: 415.

@@ -22,7 +22,7 @@ use rand_chacha::ChaCha12Rng;
 use slotmap::SlotMap;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use self::compose::{ALLOW, SDP, ack_of_failure};
+use self::compose::{ALLOW, SDP, ack_of_failure, refusal_of};
 use self::session::{Client, ClientKey, MergeId, Owner, Purpose, Server, ServerKey, Session, State};
 use super::digest::{Challenge, challenges};
 use super::event::{SessionKey, SipEvent, SipTransmit};
@@ -302,24 +302,21 @@ impl UserAgent {
     fn dispatch(&mut self, key: ServerKey, from: SocketAddr, now: Instant) {
         let Some(server) = self.servers.get(key) else { return };
         let request = server.request.clone();
-        let unsupported: Vec<&str> = request.headers.tokens("Require").collect();
-        if !unsupported.is_empty() && request.method != Method::Cancel {
-            self.respond_with(key, 420, &[("Unsupported", &unsupported.join(", "))], None, now);
+        if let Some((status, fields)) = refusal_of(&request) {
+            self.respond_full(key, status, &fields, None, now);
             return;
         }
         let in_dialog = request.headers.tag_of_to().is_some();
         match &request.method {
             Method::Cancel => self.on_cancel(key, &request, now),
-            Method::Known(_) => self.respond_with(key, 405, &[("Allow", ALLOW)], None, now),
-            Method::Unknown(_) => self.respond_with(key, 501, &[("Allow", ALLOW)], None, now),
             Method::Options if !in_dialog => self.answer_options(key, now),
             Method::Invite if !in_dialog => self.on_invite(key, &request, from, now),
             Method::Refer if !in_dialog => self.respond(key, 403, now),
             Method::Invite | Method::Bye | Method::Options | Method::Info | Method::Update | Method::Refer | Method::Notify => {
                 self.on_request_within(key, &request, now);
             }
-            // ACK never gets a transaction.
-            Method::Ack => {}
+            // ACK never gets a transaction; the others were refused a moment ago.
+            Method::Ack | Method::Known(_) | Method::Unknown(_) => {}
         }
     }
 
@@ -334,7 +331,9 @@ impl UserAgent {
     }
 
     fn answer_options(&mut self, key: ServerKey, now: Instant) {
-        self.respond_with(key, 200, &[("Allow", ALLOW), ("Accept", SDP)], None, now);
+        // No extensions at all is said by an empty Supported (RFC 3261 sections 11.2 and 20.37).
+        let fields = [("Allow", ALLOW), ("Accept", SDP), ("Accept-Encoding", "identity"), ("Supported", "")];
+        self.respond_with(key, 200, &fields, None, now);
     }
 
     // ---- responses in ----
