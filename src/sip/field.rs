@@ -127,7 +127,7 @@ fn closing_quote(text: &str) -> Option<usize> {
 pub(super) struct Uri {
     /// In lower case.
     pub scheme: String,
-    /// Unescaped, without password and without user parameters.
+    /// Unescaped and without password; of a telephone number also without its parameters (RFC 3261 section 19.1.6).
     pub user: String,
     /// Without the brackets of an IPv6 address.
     pub host: String,
@@ -159,9 +159,12 @@ impl Uri {
         let (rest, has_headers) = rest.split_once('?').map_or((rest, false), |(rest, _headers)| (rest, true));
         let (place, params) = rest.split_once(';').unwrap_or((rest, ""));
         let (host, port) = host_and_port(place)?;
-        let user = user.split(':').next().unwrap_or_default();
-        let user = user.split(';').next().unwrap_or_default();
-        Some(Self { scheme, user: unescape(user), host, port, params: Params::parse(params), has_headers })
+        let (user, params) = (user.split(':').next().unwrap_or_default(), Params::parse(params));
+        // Of another user than a number, a semicolon is just a character of its name (RFC 4475 section 3.1.1.9).
+        let number = user.split(';').next().map(unescape).unwrap_or_default();
+        let is_number = params.get("user") == Some("phone") || (!number.is_empty() && number.bytes().all(is_of_number));
+        let user = if is_number { number } else { unescape(user) };
+        Some(Self { scheme, user, host, port, params, has_headers })
     }
 
     /// Where a request for this URI goes over UDP, if its host is an address.
@@ -179,6 +182,11 @@ fn host_and_port(place: &str) -> Option<(String, Option<u16>)> {
             let (host, after) = rest.split_once(']')?;
             (host, after.trim().strip_prefix(':'))
         }
+/// What telephone numbers are written with (RFC 3966 section 3).
+fn is_of_number(byte: u8) -> bool {
+    byte.is_ascii_digit() || b"+*#-.()".contains(&byte)
+}
+
         None => match place.split_once(':') {
             Some((host, port)) => (host.trim_end(), Some(port)),
             None => (place, None),
@@ -318,6 +326,10 @@ mod tests {
     #[test]
     fn a_via_is_stamped_with_what_the_server_saw() {
         let from: SocketAddr = "192.0.2.9:40000".parse().unwrap();
+        let user = |text: &str| Uri::parse(text).map(|uri| uri.user).unwrap_or_default();
+        assert_eq!(user("sip:user;par=u%40example.net@example.com"), "user;par=u@example.net");
+        assert_eq!(user("sip:+1-212-555;npdi=yes@example.com"), "+1-212-555");
+        assert_eq!(user("sip:abc;phone-context=x@example.com;user=phone"), "abc");
         let value = "SIP/2.0/UDP 10.1.1.1:5070;rport;branch=z9hG4bKx";
         let (stamped, to) = stamp_via(value, &Via::parse(value).unwrap(), from);
         assert_eq!(stamped, "SIP/2.0/UDP 10.1.1.1:5070;branch=z9hG4bKx;received=192.0.2.9;rport=40000");
