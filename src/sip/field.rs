@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::normalise::{is_token, split_outside_quotes};
+use super::normalise::{is_never_in_uri, is_token, split_outside_quotes};
 
 /// The port of SIP over UDP (RFC 3261 section 19.1.2).
 pub(super) const DEFAULT_PORT: u16 = 5060;
@@ -96,7 +96,7 @@ impl NameAddr {
                 None => (display, rest.trim(), ""),
             },
         };
-        if uri.is_empty() || uri.contains(char::is_whitespace) {
+        if uri.is_empty() || uri.contains(is_never_in_uri) {
             return None;
         }
         let display = display.filter(|display| !display.is_empty());

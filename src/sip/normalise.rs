@@ -121,12 +121,17 @@ fn start_line(line: &str) -> Result<StartLine, Refused> {
     }
     let fault = if !version.eq_ignore_ascii_case("SIP/2.0") {
         Some(StartFault::Version)
-    } else if trimmed.len() != rest.len() || uri.is_empty() || uri.contains(|c: char| c.is_whitespace() || matches!(c, '<' | '>' | '"')) {
+    } else if trimmed.len() != rest.len() || uri.is_empty() || uri.contains(is_never_in_uri) {
         Some(StartFault::Syntax)
     } else {
         None
     };
     Ok(StartLine::Request { method: method.to_owned(), uri: uri.trim().to_owned(), fault })
+}
+
+/// What ends a URI wherever it stands, or would spoil the line that it is written on next.
+pub(super) fn is_never_in_uri(c: char) -> bool {
+    c.is_whitespace() || c.is_control() || matches!(c, '<' | '>' | '"')
 }
 
 fn status_line(line: &str) -> Option<StartLine> {

@@ -6,7 +6,7 @@ use crate::limits::{CUSTOM_HEADER_BYTES, CUSTOM_HEADERS};
 use crate::sip::event::{Address, Reason, ReasonProtocol};
 use crate::sip::field::{Params, Uri, Via, escape_user, quote, unquote};
 use crate::sip::message::{Headers, Method, Request, Response, phrase};
-use crate::sip::normalise::{is_token, split_outside_quotes};
+use crate::sip::normalise::{is_never_in_uri, is_token, split_outside_quotes};
 
 /// Methods that are answered otherwise than with 405 (RFC 3261 section 20.5).
 pub(super) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, REFER, NOTIFY";
@@ -143,7 +143,7 @@ pub(super) fn name_addr(address: &Address, default_host: SocketAddr) -> String {
 
 /// A URI without anything that could end its line or its brackets.
 pub(super) fn clean_uri(uri: &str) -> String {
-    uri.chars().filter(|c| !c.is_whitespace() && !c.is_control() && !matches!(c, '<' | '>' | '"')).collect()
+    uri.chars().filter(|c| !is_never_in_uri(*c)).collect()
 }
 
 /// Adds an owner's fields: only well-formed ones, and none that the user agent makes itself.

@@ -170,8 +170,8 @@ impl UserAgent {
         }
     }
 
-    /// The datagrams to `peer` cannot be delivered, as the network reports (ICMP): INVITEs and pings that it has not answered fail at once, whatever is
-    /// within a session is left to its timers.
+    /// The datagrams to `peer` cannot be delivered, as the network reports (ICMP): INVITEs and pings that it has not answered fail at once,
+    /// whatever is within a session is left to its timers.
     pub fn handle_unreachable(&mut self, peer: SocketAddr, now: Instant) {
         let failed: Vec<(ClientKey, Purpose)> = self
             .clients
