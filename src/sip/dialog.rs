@@ -51,12 +51,15 @@ impl Dialog {
     /// The callee's side of a dialog made by an INVITE (section 12.1.1).
     pub fn of_callee(invite: &Request, local_tag: &str, peer: SocketAddr) -> Option<Self> {
         let headers = &invite.headers;
+        let (from, to) = (headers.from()?, headers.to()?);
+        let remote_tag = from.tag().unwrap_or_default().to_owned();
         Some(Self {
             call_id: headers.call_id().to_owned(),
-            remote_tag: headers.tag_of_from().unwrap_or_default(),
-            local: format!("{};tag={local_tag}", headers.get("To")?),
-            remote: headers.get("From")?.to_owned(),
-            remote_target: headers.contact()?,
+            local: format!("{};tag={local_tag}", to.strict()),
+            remote: if remote_tag.is_empty() { from.strict() } else { format!("{};tag={remote_tag}", from.strict()) },
+            remote_tag,
+            // A client of RFC 2543 need not name a Contact; then it is called back where it called from.
+            remote_target: headers.contact().unwrap_or(from.uri),
             route_set: record_route(headers).map(str::to_owned).collect(),
             local_cseq: 0,
             remote_cseq: Some(headers.cseq_number()),

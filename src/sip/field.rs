@@ -103,6 +103,14 @@ impl NameAddr {
         Some(Self { display, uri: uri.to_owned(), params: Params::parse(params.trim().trim_start_matches(';')) })
     }
 
+    /// The address alone, written by the book however the peer wrote it: what it got wrong is not passed on (RFC 4475 section 3.1.2.15).
+    pub fn strict(&self) -> String {
+        match &self.display {
+            Some(display) => format!("{} <{}>", quote(display), self.uri),
+            None => format!("<{}>", self.uri),
+        }
+    }
+
     /// The tag parameter.
     pub fn tag(&self) -> Option<&str> {
         self.params.get("tag").filter(|tag| !tag.is_empty())
@@ -174,6 +182,11 @@ impl Uri {
     }
 }
 
+/// What telephone numbers are written with (RFC 3966 section 3).
+fn is_of_number(byte: u8) -> bool {
+    byte.is_ascii_digit() || b"+*#-.()".contains(&byte)
+}
+
 /// `host[:port]`, the host perhaps an IPv6 address in brackets.
 fn host_and_port(place: &str) -> Option<(String, Option<u16>)> {
     let place = place.trim();
@@ -182,11 +195,6 @@ fn host_and_port(place: &str) -> Option<(String, Option<u16>)> {
             let (host, after) = rest.split_once(']')?;
             (host, after.trim().strip_prefix(':'))
         }
-/// What telephone numbers are written with (RFC 3966 section 3).
-fn is_of_number(byte: u8) -> bool {
-    byte.is_ascii_digit() || b"+*#-.()".contains(&byte)
-}
-
         None => match place.split_once(':') {
             Some((host, port)) => (host.trim_end(), Some(port)),
             None => (place, None),
@@ -318,6 +326,10 @@ mod tests {
         assert_eq!(Uri::parse("sip:192.0.2.1").and_then(|uri| uri.socket_addr()), Some("192.0.2.1:5060".parse().unwrap()));
         assert_eq!(Uri::parse("sip:user@host").and_then(|uri| uri.socket_addr()), None);
         assert_eq!(Uri::parse("tel:+4930;phone-context=x").map(|uri| uri.user), Some("+4930".to_owned()));
+        let user = |text: &str| Uri::parse(text).map(|uri| uri.user).unwrap_or_default();
+        assert_eq!(user("sip:user;par=u%40example.net@example.com"), "user;par=u@example.net");
+        assert_eq!(user("sip:+1-212-555;npdi=yes@example.com"), "+1-212-555");
+        assert_eq!(user("sip:abc;phone-context=x@example.com;user=phone"), "abc");
         assert_eq!(Uri::parse("sip:user@host:99999"), None);
         assert_eq!(Uri::parse("nothing"), None);
         assert_eq!(escape_user("a b@c"), "a%20b%40c");
@@ -326,10 +338,6 @@ mod tests {
     #[test]
     fn a_via_is_stamped_with_what_the_server_saw() {
         let from: SocketAddr = "192.0.2.9:40000".parse().unwrap();
-        let user = |text: &str| Uri::parse(text).map(|uri| uri.user).unwrap_or_default();
-        assert_eq!(user("sip:user;par=u%40example.net@example.com"), "user;par=u@example.net");
-        assert_eq!(user("sip:+1-212-555;npdi=yes@example.com"), "+1-212-555");
-        assert_eq!(user("sip:abc;phone-context=x@example.com;user=phone"), "abc");
         let value = "SIP/2.0/UDP 10.1.1.1:5070;rport;branch=z9hG4bKx";
         let (stamped, to) = stamp_via(value, &Via::parse(value).unwrap(), from);
         assert_eq!(stamped, "SIP/2.0/UDP 10.1.1.1:5070;branch=z9hG4bKx;received=192.0.2.9;rport=40000");
