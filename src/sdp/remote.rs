@@ -115,8 +115,9 @@ fn audio(session: &Session, line: &Media) -> Result<RemoteAudio, SdpError> {
     })
 }
 
+/// The address of a connection; one that was mapped into IPv6 is the IPv4 address that it stands for (RFC 5118 section 4.9).
 fn ip_address(connection: &Connection) -> Result<IpAddr, SdpError> {
-    connection.try_address().map(|address| address.ip).map_err(|_| SdpError::Address)
+    connection.try_address().map(|address| address.ip.to_canonical()).map_err(|_| SdpError::Address)
 }
 
 /// The value of the first attribute with this name.

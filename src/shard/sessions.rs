@@ -133,6 +133,10 @@ impl Shard {
             Some(Err(error)) => return refuse(self, error.sip_status()),
             None => return refuse(self, NOT_ACCEPTABLE_HERE),
         };
+        // From an address of the other family we cannot be heard, and it cannot be reached.
+        if offer.audio.rtp.is_ipv4() != self.config.media_address.is_ipv4() {
+            return refuse(self, NOT_ACCEPTABLE_HERE);
+        }
         let sent = self.agents[agent].microphone().map(|producer| producer.media.codec);
         if !offer.has_codec(sent) {
             return refuse(self, NOT_ACCEPTABLE_HERE);
