@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
+use super::DemoNumbers;
 use super::auth::Verifier;
 use super::directory::Directories;
 use super::requests::Requests;
@@ -23,6 +24,8 @@ pub(super) struct Hub {
     pub(super) directories: Directories,
     pub(super) verifier: Verifier,
     pub(super) placement: Arc<Placement>,
+    /// What may be dialled on the demo PBX, for the agent page; empty where another PBX answers.
+    pub(super) demo_numbers: DemoNumbers,
     pub(super) requests: Requests,
     pub(super) started: Instant,
     /// The last health check: the route is public, and must not let a stranger keep the shards busy.
@@ -32,12 +35,19 @@ pub(super) struct Hub {
 }
 
 impl Hub {
-    pub(super) fn new(config: Arc<Config>, directories: Directories, mailboxes: Vec<ShardMailbox>, placement: Arc<Placement>) -> Self {
+    pub(super) fn new(
+        config: Arc<Config>,
+        directories: Directories,
+        mailboxes: Vec<ShardMailbox>,
+        placement: Arc<Placement>,
+        demo_numbers: DemoNumbers,
+    ) -> Self {
         Self {
             verifier: Verifier::new(&config.auth, config.mode),
             config,
             directories,
             placement,
+            demo_numbers,
             requests: Requests::new(mailboxes),
             started: Instant::now(),
             health: tokio::sync::Mutex::new(None),

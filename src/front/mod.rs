@@ -47,10 +47,14 @@ pub enum FrontError {
     Start(#[source] io::Error),
 }
 
+/// The demo PBX's numbers, each with what a person who dials it gets.
+pub type DemoNumbers = &'static [(&'static str, &'static str)];
+
 /// Everything of the front that can fail, done before any shard starts.
 pub struct Prepared {
     config: Arc<Config>,
     directories: Directories,
+    demo_numbers: DemoNumbers,
     listeners: Listeners,
     outputs: Vec<mpsc::Receiver<Output>>,
     sinks: Vec<Box<dyn OutputSink>>,
@@ -63,17 +67,17 @@ pub struct Front {
 }
 
 impl Front {
-    /// Reads the directories and binds the HTTP port.
+    /// Reads the directories and binds the HTTP port. `demo_numbers`: what the agent page offers to dial; empty without the demo PBX.
     ///
     /// # Errors
     /// [`FrontError`]: each is one line that names the key to change.
-    pub fn prepare(config: Arc<Config>) -> Result<Prepared, FrontError> {
+    pub fn prepare(config: Arc<Config>, demo_numbers: DemoNumbers) -> Result<Prepared, FrontError> {
         let directories = Directories::load(&config)?;
         let listeners = Listeners::bind(&config.http)?;
         let channels = (0..config.shards.count).map(|_| mpsc::channel(OUTPUTS_WAITING));
         let (senders, outputs): (Vec<_>, Vec<_>) = channels.unzip();
         let sinks = senders.into_iter().map(|sender| Box::new(FrontSink { sender }) as Box<dyn OutputSink>).collect();
-        Ok(Prepared { config, directories, listeners, outputs, sinks })
+        Ok(Prepared { config, directories, demo_numbers, listeners, outputs, sinks })
     }
 
     /// Stops accepting, closes every connection (clients come back by themselves, to whoever listens then) and waits for the thread.
@@ -102,11 +106,11 @@ impl Prepared {
     /// # Errors
     /// [`FrontError::Start`].
     pub fn start(self, mailboxes: Vec<ShardMailbox>, placement: Arc<Placement>, core: Option<usize>) -> Result<Front, FrontError> {
-        let Prepared { config, directories, listeners, outputs, sinks: _ } = self;
+        let Prepared { config, directories, demo_numbers, listeners, outputs, sinks: _ } = self;
         directories.announce(&placement);
         // One thread, and so one order: socketioxide queues CONNECT and calls our handler without a pause that an event could slip into.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(FrontError::Start)?;
-        let hub = Arc::new(Hub::new(config, directories, mailboxes, placement));
+        let hub = Arc::new(Hub::new(config, directories, mailboxes, placement, demo_numbers));
         let (stop, stopped) = oneshot::channel();
         let serve = move || {
             if let Some(id) = core

@@ -10,7 +10,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -89,14 +89,21 @@ impl FromRequestParts<Arc<Hub>> for Visible {
     }
 }
 
-async fn service(State(hub): State<Arc<Hub>>, headers: HeaderMap) -> Response {
+async fn service(State(hub): State<Arc<Hub>>, Extension(peer): Extension<Peer>, headers: HeaderMap) -> Response {
     let wants_page = headers.get_all(ACCEPT).iter().any(|accept| accept.to_str().is_ok_and(|accept| accept.contains("text/html")));
-    let page = if wants_page { page::index() } else { None };
-    page.unwrap_or_else(|| ([("vary", "accept")], Json(wire::Service::new(&hub.config.node_id))).into_response())
+    let page = if wants_page { page::index(&headers) } else { None };
+    page.unwrap_or_else(|| {
+        let facts = wire::ServiceFacts {
+            node_id: &hub.config.node_id,
+            dev_sign_in: hub.verifier.takes_dev_tokens(is_local(peer.0, &headers)),
+            demo_numbers: hub.demo_numbers,
+        };
+        ([("vary", "accept")], Json(wire::Service::new(facts))).into_response()
+    })
 }
 
-async fn file(uri: Uri) -> Response {
-    let file = page::file(uri.path().trim_start_matches('/'));
+async fn file(uri: Uri, headers: HeaderMap) -> Response {
+    let file = page::file(uri.path().trim_start_matches('/'), &headers);
     file.unwrap_or_else(|| refused(&Refusal::new(Code::NotFound, "there is nothing at this path")))
 }
 

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tungstenite::{Message, WebSocket};
 use uuid::Uuid;
 
-use super::Front;
+use super::{DemoNumbers, Front};
 use crate::call::command::{Action, Answer, Command, Identity, Query, QueryReply, Reply, Session, ShardStats, Welcome};
 use crate::call::error::{Code, Refusal};
 use crate::call::event::{CallDirection, CallEvent, CallState, CallView, Event};
@@ -26,6 +26,7 @@ use crate::shard::io::{Input, Output};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 const CALL: CallId = CallId(Uuid::max());
+const DEMO_NUMBERS: DemoNumbers = &[("9196", "echo")];
 
 /// A front, and the other ends of its shards.
 struct Lab {
@@ -40,7 +41,7 @@ impl Lab {
         let pairs = basics.iter().chain(environment).map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
         let config = Config::from_env(pairs, &Machine { cores: 2, host_name: "host".to_owned(), random: [0; 32] }).unwrap();
         let shards = config.shards.count;
-        let mut prepared = Front::prepare(Arc::new(config)).unwrap();
+        let mut prepared = Front::prepare(Arc::new(config), DEMO_NUMBERS).unwrap();
         let (mailboxes, inboxes): (Vec<_>, Vec<_>) = (0..shards).map(|_| mailbox(mailbox_size)).unzip();
         let shards = inboxes.into_iter().zip(prepared.take_sinks()).collect();
         let url = prepared.url();
@@ -443,4 +444,26 @@ fn pages_of_foreign_origins_are_turned_away_and_allowed_ones_get_their_headers()
     let preflight =
         lab.request("OPTIONS", "/api/webrtc/sessions", &[("origin", "https://crm.example"), ("access-control-request-method", "GET")]);
     assert_eq!(preflight.0, StatusCode::OK);
+}
+
+#[test]
+fn the_service_tells_the_page_what_may_be_dialled_and_whether_one_may_sign_in_without_a_token() {
+    let lab = Lab::start(&[], 64);
+    let (_, service) = lab.get("/");
+    assert_eq!((&service["signIn"], &service["demoNumbers"]), (&json!("dev"), &json!([{"number": "9196", "what": "echo"}])));
+    let (_, _, service) = lab.request("GET", "/", &[("x-forwarded-for", "192.0.2.1")]);
+    assert_eq!(service["signIn"], "token", "a dev token is taken from this machine only");
+}
+
+#[test]
+fn the_page_is_sent_packed_and_with_the_headers_that_confine_it() {
+    let lab = Lab::start(&[], 64);
+    let (status, headers, _) = lab.request("GET", "/", &[("accept", "text/html"), ("accept-encoding", "br, gzip;q=0.9")]);
+    let header = |name: &str| headers[name].to_str().unwrap();
+    assert_eq!((status, header("content-type"), header("content-encoding")), (StatusCode::OK, "text/html", "gzip"));
+    assert_eq!((header("x-content-type-options"), header("referrer-policy")), ("nosniff", "no-referrer"));
+    assert!(header("content-security-policy").starts_with("default-src 'none'; script-src 'self'; style-src 'self';"));
+    assert!(header("permissions-policy").starts_with("microphone=(self)"));
+    let (_, headers, _) = lab.request("GET", "/", &[("accept", "text/html")]);
+    assert!(!headers.contains_key("content-encoding"));
 }

@@ -18,7 +18,7 @@ use crate::driver::{
     Bound, DriverError, IngressSeat, OutputSink, Placement, Seat, ShardEnd, ShardInbox, ShardMailbox, SharedSockets, SipSources, Socket,
     Spread, candidates, check_machine, local_towards, mailbox, resolve, spawn_ingress, spawn_shard,
 };
-use crate::front::{Front, FrontError};
+use crate::front::{DemoNumbers, Front, FrontError};
 use crate::ids::ShardId;
 use crate::limits;
 use crate::shard::{Policy, ShardConfig, Trunk};
@@ -84,7 +84,8 @@ impl Gateway {
     pub fn start(config: Config, on_end: impl Fn(ShardEnd) + Clone + Send + 'static) -> Result<Self, StartError> {
         check_machine()?;
         let config = Arc::new(config);
-        let mut front = Front::prepare(config.clone())?;
+        let demo_numbers: DemoNumbers = if config.uses_demo_pbx() { &demo::NUMBERS } else { &[] };
+        let mut front = Front::prepare(config.clone(), demo_numbers)?;
         let bound = Bound::new(&config)?;
         let sip = bound.sip_public.address();
         let demo = match config.uses_demo_pbx() {

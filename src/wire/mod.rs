@@ -10,8 +10,8 @@ pub use ack::{ack, error};
 pub use action::action;
 pub use event::{ConnectedFacts, connected, event, expiring};
 pub use rest::{
-    AgentStatsBody, CapabilitiesBody, FailureBody, Health, HealthBody, HealthChecks, Service, SessionBody, SessionsBody, StatsBody,
-    TerminatedBody,
+    AgentStatsBody, CapabilitiesBody, FailureBody, Health, HealthBody, HealthChecks, Service, ServiceFacts, SessionBody, SessionsBody,
+    StatsBody, TerminatedBody,
 };
 pub use view::{LegView, SessionView};
 

@@ -33,6 +33,26 @@ pub struct Service {
     version: &'static str,
     node_id: String,
     links: Links,
+    sign_in: &'static str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    demo_numbers: Vec<DemoNumber>,
+}
+
+/// What the agent page has to know before anybody has signed in.
+#[derive(Clone, Copy, Debug)]
+pub struct ServiceFacts<'a> {
+    /// This process.
+    pub node_id: &'a str,
+    /// Whether who asks is let in without a JWT.
+    pub dev_sign_in: bool,
+    /// The demo PBX's numbers and what each does; empty where another PBX answers.
+    pub demo_numbers: &'static [(&'static str, &'static str)],
+}
+
+#[derive(Debug, Serialize)]
+struct DemoNumber {
+    number: &'static str,
+    what: &'static str,
 }
 
 #[derive(Debug, Serialize)]
@@ -47,11 +67,13 @@ struct Links {
 
 impl Service {
     /// What this process says about itself.
-    pub fn new(node_id: &str) -> Self {
+    pub fn new(facts: ServiceFacts<'_>) -> Self {
         Self {
             service: env!("CARGO_PKG_NAME"),
             version: env!("CARGO_PKG_VERSION"),
-            node_id: node_id.to_owned(),
+            node_id: facts.node_id.to_owned(),
+            sign_in: if facts.dev_sign_in { "dev" } else { "token" },
+            demo_numbers: facts.demo_numbers.iter().map(|&(number, what)| DemoNumber { number, what }).collect(),
             links: Links {
                 health: "/api/webrtc/health",
                 capabilities: "/api/webrtc/capabilities/{tenantId}",
