@@ -1,68 +1,131 @@
-// What the page knows of each call, and how one looks.
+// What the page knows of each call, and what the gateway's events change in it. Nothing here touches the page or the network.
 
-import type { CallState, CallView, ServerEvents } from './protocol';
+import type { CallEvent, CallState, CallView } from './protocol';
 
 export interface Call {
-  id: string;
-  inbound: boolean;
-  number: string;
-  callerName?: string;
-  state: CallState;
-  earlyMedia: boolean;
-  muted: boolean;
-  held: boolean;
-  heldByRemote: boolean;
-  codec?: string;
+  readonly id: string;
+  readonly inbound: boolean;
+  readonly number: string;
+  readonly name?: string;
+  readonly state: CallState;
+  readonly muted: boolean;
+  readonly held: boolean;
+  readonly heldByRemote: boolean;
+  readonly autoAnswer: boolean;
+  readonly codec?: string;
   /** Milliseconds of this page's clock. */
-  answeredAt?: number;
-  digits: string;
+  readonly startedAt: number;
+  readonly answeredAt?: number;
+  /** Where the agent is sending the call. */
+  readonly transferringTo?: string;
+  readonly digitsSent: string;
+  readonly digitsReceived: string;
 }
 
-export type CallAction = 'answer' | 'reject' | 'hangup' | 'mute' | 'hold';
+const FRESH = { muted: false, held: false, heldByRemote: false, autoAnswer: false, digitsSent: '', digitsReceived: '' };
 
-export function fromView(view: CallView, clockOffsetMs: number): Call {
+export function dialled(id: string, number: string): Call {
+  return { ...FRESH, id, number, inbound: false, state: 'dialing', startedAt: Date.now() };
+}
+
+/** As `connected` lists it. What this page knew of it before, and the list does not tell, is kept. */
+export function fromView(view: CallView, clockOffsetMs: number, known?: Call): Call {
+  const here = (time: string) => Date.parse(time) - clockOffsetMs;
   return {
+    ...FRESH,
+    ...known,
     id: view.callId,
     inbound: view.direction === 'inbound',
     number: view.phoneNumber,
-    callerName: view.callerName,
+    ...(view.callerName && { name: view.callerName }),
     state: view.state,
-    earlyMedia: view.state === 'early',
     muted: view.muted,
     held: view.held,
-    heldByRemote: false,
-    answeredAt: view.answeredAt ? Date.parse(view.answeredAt) - clockOffsetMs : undefined,
-    digits: '',
+    startedAt: here(view.startedAt),
+    ...(view.answeredAt && { answeredAt: here(view.answeredAt) }),
   };
 }
 
-export function dialled(id: string, number: string): Call {
-  return { id, number, inbound: false, state: 'dialing', earlyMedia: false, muted: false, held: false, heldByRemote: false, digits: '' };
+/** The calls after an event. One that ends or fails leaves the list; an event of an unknown call changes nothing. */
+export function after(calls: readonly Call[], { name, payload }: CallEvent): readonly Call[] {
+  const { callId } = payload;
+  const change = (changes: Partial<Call>) => calls.map((call) => (call.id === callId ? { ...call, ...changes } : call));
+  switch (name) {
+    case 'call:incoming': {
+      if (calls.some((call) => call.id === callId)) return calls;
+      const { phoneNumber, callerName, autoAnswer } = payload;
+      return [...calls, { ...dialled(callId, phoneNumber), inbound: true, state: 'incoming', autoAnswer, ...(callerName && { name: callerName }) }];
+    }
+    case 'call:ringing':
+      return change({ state: payload.earlyMedia ? 'early' : 'ringing' });
+    case 'call:answered':
+      return change({ state: 'answered', answeredAt: Date.now(), codec: codecName(payload.codec) });
+    case 'call:held':
+      return change(payload.by === 'local' ? { held: payload.held } : { heldByRemote: payload.held });
+    case 'call:muted':
+      return change({ muted: payload.muted });
+    case 'call:dtmf-received':
+      return calls.map((call) => (call.id === callId ? { ...call, digitsReceived: call.digitsReceived + payload.tone } : call));
+    case 'call:transferred':
+      return calls;
+    case 'call:transfer-failed':
+      return calls.map((call) => (call.id === callId ? without(call) : call));
+    case 'call:ended':
+    case 'call:failed':
+      return calls.filter((call) => call.id !== callId);
+  }
 }
 
-export function fromIncoming(incoming: ServerEvents['call:incoming']): Call {
-  return { ...dialled(incoming.callId, incoming.phoneNumber), inbound: true, state: 'incoming', callerName: incoming.callerName };
+function without({ transferringTo: _gone, ...call }: Call): Call {
+  return call;
+}
+
+function codecName(mimeType: string): string {
+  const name = mimeType.replace('audio/', '');
+  return name === 'opus' ? 'Opus' : name;
 }
 
 /** Answered, be it held or not. */
-export function isTalking(call: Call): boolean {
+export function isAnswered(call: Call): boolean {
   return call.state === 'answered' || call.state === 'held';
+}
+
+/** The call that the agent talks on. */
+export function talking(calls: readonly Call[]): Call | undefined {
+  return calls.find((call) => isAnswered(call) && !call.held);
+}
+
+/** The call that the keyboard and the thumb act on: one that rings, else the one talked on or dialled, else one on hold. */
+export function foremost(calls: readonly Call[]): Call | undefined {
+  return byWeight(calls)[0];
+}
+
+/** The foremost first. */
+export function byWeight(calls: readonly Call[]): Call[] {
+  const weight = (call: Call) => (call.state === 'incoming' ? 0 : isAnswered(call) && call.held ? 2 : 1);
+  return calls.toSorted((a, b) => weight(a) - weight(b) || a.startedAt - b.startedAt);
+}
+
+export function who(call: Pick<Call, 'name' | 'number'>): string {
+  return call.name && call.name !== call.number ? `${call.name} (${call.number})` : call.number;
 }
 
 export function stateWords(call: Call): string {
   switch (call.state) {
     case 'dialing':
-      return 'Dialling';
+      return 'Calling';
     case 'ringing':
       return 'Ringing';
     case 'early':
       return 'Ringing, with sound';
     case 'incoming':
-      return 'Incoming call';
+      return call.autoAnswer ? 'Incoming, answered by itself' : 'Incoming call';
     case 'answered':
     case 'held':
+      if (call.transferringTo) return `Transferring to ${call.transferringTo}`;
       if (call.held) return 'On hold';
-      return call.heldByRemote ? 'Put on hold by the other side' : call.muted ? 'Connected, you are muted' : 'Connected';
+      if (call.heldByRemote) return 'Put on hold by the other side';
+      return call.muted ? 'Connected, you are muted' : 'Connected';
     case 'ended':
       return 'Ended';
     case 'failed':
@@ -70,73 +133,10 @@ export function stateWords(call: Call): string {
   }
 }
 
-export function timeWords(seconds: number): string {
-  const whole = Math.max(0, Math.floor(seconds));
-  return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, '0')}`;
-}
-
-/** One call's card. Its buttons stay the same elements while the call lives, so that focus and screen readers keep their place. */
-export class CallCard {
-  readonly element = document.createElement('article');
-  private readonly title = document.createElement('h3');
-  private readonly state = document.createElement('p');
-  private readonly digits = document.createElement('p');
-  private readonly buttons: Record<CallAction, HTMLButtonElement>;
-
-  constructor(
-    call: Call,
-    act: (action: CallAction) => void,
-  ) {
-    this.element.className = 'call';
-    const actions = document.createElement('div');
-    actions.className = 'actions';
-    const button = (action: CallAction, text: string, look: string) => {
-      const element = document.createElement('button');
-      element.type = 'button';
-      element.className = look;
-      element.textContent = text;
-      element.addEventListener('click', () => act(action));
-      actions.append(element);
-      return element;
-    };
-    this.buttons = {
-      answer: button('answer', 'Answer', 'go'),
-      reject: button('reject', 'Reject', 'stop'),
-      mute: button('mute', 'Mute', ''),
-      hold: button('hold', 'Hold', ''),
-      hangup: button('hangup', 'Hang up', 'stop'),
-    };
-    this.digits.className = 'digits';
-    this.element.append(this.title, this.state, this.digits, actions);
-    this.update(call);
-  }
-
-  update(call: Call): void {
-    const who = call.callerName && call.callerName !== call.number ? `${call.callerName} (${call.number})` : call.number;
-    setText(this.title, who);
-    const time = call.answeredAt === undefined ? '' : ` · ${timeWords((Date.now() - call.answeredAt) / 1000)}`;
-    const codec = call.codec ? ` · ${call.codec.replace('audio/', '')}` : '';
-    setText(this.state, stateWords(call) + time + codec);
-    setText(this.digits, call.digits && `Digits received: ${call.digits}`);
-    this.element.dataset.state = call.held ? 'held' : call.state;
-    this.element.setAttribute('aria-label', `${call.inbound ? 'Call from' : 'Call to'} ${who}`);
-
-    const talking = isTalking(call);
-    const ringingIn = call.state === 'incoming';
-    this.buttons.answer.hidden = this.buttons.reject.hidden = !ringingIn;
-    this.buttons.hangup.hidden = ringingIn;
-    this.buttons.mute.hidden = this.buttons.hold.hidden = !talking;
-    toggle(this.buttons.mute, call.muted, 'Mute', 'Unmute');
-    toggle(this.buttons.hold, call.held, 'Hold', 'Resume');
-  }
-}
-
-function toggle(button: HTMLButtonElement, on: boolean, offText: string, onText: string): void {
-  setText(button, on ? onText : offText);
-  button.classList.toggle('on', on);
-}
-
-/** Writes only what changed: a live region would otherwise be read out again and again. */
-function setText(element: HTMLElement, text: string): void {
-  if (element.textContent !== text) element.textContent = text;
+/** `0:07`, `12:34`, `1:02:03`. */
+export function timeWords(milliseconds: number): string {
+  const seconds = Math.max(0, Math.floor(milliseconds / 1000));
+  const [hours, minutes] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60];
+  const two = (value: number) => String(value).padStart(2, '0');
+  return hours > 0 ? `${hours}:${two(minutes)}:${two(seconds % 60)}` : `${minutes}:${two(seconds % 60)}`;
 }

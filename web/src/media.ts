@@ -1,105 +1,109 @@
-// The audio: microphone to the gateway and back, by mediasoup-client. Both transports stay up for the whole shift,
+// The sound between this browser and the gateway: one transport each way, made once and kept for the whole shift,
 // so that a call has sound the moment it is answered.
 
 import { Device, type types } from 'mediasoup-client';
 import type { Gateway } from './gateway';
-
-export type Side = 'send' | 'recv';
+import type { Sound } from './state';
 
 export interface MediaListener {
-  state(side: Side, state: types.ConnectionState): void;
-  microphone(track: MediaStreamTrack): void;
+  state(sound: Sound): void;
+  /** Nothing came through in time; `where` is what was sent to, such as `192.0.2.1 port 10000`. */
+  blocked(where: string[]): void;
   remote(track: MediaStreamTrack): void;
 }
+
+/** A network that lets UDP pass connects within a second. */
+const PATIENCE_MS = 8_000;
 
 export class Media {
   private device: Device | undefined;
   private send: types.Transport | undefined;
   private recv: types.Transport | undefined;
   private producer: types.Producer | undefined;
-  private microphone: MediaStreamTrack | undefined;
+  private where = new Set<string>();
+  private patience: number | undefined;
 
   constructor(
-    private readonly gateway: Gateway,
+    private readonly ask: Gateway['ask'],
     private readonly listener: MediaListener,
   ) {}
 
-  /** True while both directions carry sound, or are about to. */
-  get usable(): boolean {
-    return [this.send, this.recv].every((t) => t && !t.closed && (t.connectionState === 'connected' || t.connectionState === 'connecting'));
+  get sound(): Sound {
+    if (!this.send || !this.recv) return 'off';
+    const states = [this.send.connectionState, this.recv.connectionState];
+    if (states.every((state) => state === 'connected')) return 'connected';
+    if (states.includes('failed') || states.includes('closed')) return 'failed';
+    return states.includes('disconnected') ? 'interrupted' : 'connecting';
   }
 
   /** Builds both directions anew; what there was is closed. `remoteProducerId` is the agent's one remote audio. */
-  async start(remoteProducerId: string, mimeType: string): Promise<void> {
+  async start(microphone: MediaStreamTrack, remoteProducerId: string, mimeType: string): Promise<void> {
     this.close();
     if (!this.device) {
-      const { capabilities } = await this.gateway.ask('webrtc:get-router-capabilities', {});
-      this.device = await Device.factory();
-      await this.device.load({ routerRtpCapabilities: capabilities });
+      const { capabilities } = await this.ask('webrtc:get-router-capabilities', {});
+      const device = await Device.factory();
+      await device.load({ routerRtpCapabilities: capabilities });
+      this.device = device;
     }
-    this.microphone ??= await openMicrophone();
-    this.listener.microphone(this.microphone);
-
-    this.send = await this.transport('send');
-    this.recv = await this.transport('recv');
-    await Promise.all([this.produce(mimeType), this.consume(remoteProducerId)]);
+    this.patience = window.setTimeout(() => this.sound !== 'connected' && this.listener.blocked([...this.where]), PATIENCE_MS);
+    const send = await this.transport(this.device, 'send');
+    const recv = await this.transport(this.device, 'recv');
+    [this.send, this.recv] = [send, recv];
+    this.changed();
+    const { recvRtpCapabilities: rtpCapabilities } = this.device;
+    const consume = this.ask('webrtc:consume', { transportId: recv.id, producerId: remoteProducerId, rtpCapabilities });
+    const [consumer] = await Promise.all([consume.then((options) => recv.consume(options)), this.produce(microphone, mimeType)]);
+    this.listener.remote(consumer.track);
   }
 
-  /** Sends the microphone in another codec from now on: calls made after this use it. */
+  /** Another microphone, in the middle of a call or not. */
+  async replaceMicrophone(track: MediaStreamTrack): Promise<void> {
+    await this.producer?.replaceTrack({ track });
+  }
+
+  /** Sends in another codec from now on. Not for the middle of a call: the far side agreed to the codec before. */
   async changeCodec(mimeType: string): Promise<void> {
-    if (!this.send || this.send.closed) return;
     const old = this.producer;
-    old?.close();
-    if (old) await this.gateway.ask('webrtc:close-producer', { producerId: old.id });
-    await this.produce(mimeType);
+    if (!old || old.closed || !old.track) return;
+    old.close();
+    await this.ask('webrtc:close-producer', { producerId: old.id });
+    await this.produce(old.track, mimeType);
   }
 
-  /** Ends both directions here; the gateway notices by itself. The microphone stays open for a new start. */
   close(): void {
-    this.send?.close();
-    this.recv?.close();
+    window.clearTimeout(this.patience);
+    for (const transport of [this.send, this.recv]) {
+      transport?.close();
+      // The gateway would notice by itself, but later. Without a connection it has to.
+      if (transport) this.ask('webrtc:close-transport', { transportId: transport.id }).catch(() => undefined);
+    }
     this.send = this.recv = this.producer = undefined;
+    this.where.clear();
+    this.changed();
   }
 
-  /** Lets go of the microphone too. */
-  end(): void {
-    this.close();
-    this.microphone?.stop();
-    this.microphone = undefined;
+  private changed(): void {
+    if (this.sound === 'connected' || this.sound === 'off') window.clearTimeout(this.patience);
+    if (this.sound === 'failed') this.listener.blocked([...this.where]);
+    this.listener.state(this.sound);
   }
 
-  private async transport(side: Side): Promise<types.Transport> {
-    const device = this.device!;
-    const options = await this.gateway.ask('webrtc:create-transport', { direction: side });
-    const transport = side === 'send' ? device.createSendTransport(options) : device.createRecvTransport(options);
-    this.listener.state(side, transport.connectionState);
-    transport.on('connectionstatechange', (state) => this.listener.state(side, state));
+  private async transport(device: Device, direction: 'send' | 'recv'): Promise<types.Transport> {
+    const options = await this.ask('webrtc:create-transport', { direction });
+    for (const { address, ip, port } of options.iceCandidates) this.where.add(`${address ?? ip} port ${port}`);
+    const transport = direction === 'send' ? device.createSendTransport(options) : device.createRecvTransport(options);
+    transport.on('connectionstatechange', () => (transport === this.send || transport === this.recv) && this.changed());
     transport.on('connect', ({ dtlsParameters }, done, fail) => {
-      this.gateway.ask('webrtc:connect-transport', { transportId: transport.id, dtlsParameters }).then(done, fail);
+      this.ask('webrtc:connect-transport', { transportId: transport.id, dtlsParameters }).then(done, fail);
     });
     transport.on('produce', ({ kind, rtpParameters }, done, fail) => {
-      this.gateway
-        .ask('webrtc:produce', { transportId: transport.id, kind, rtpParameters })
-        .then(({ producerId }) => done({ id: producerId }), fail);
+      this.ask('webrtc:produce', { transportId: transport.id, kind, rtpParameters }).then(({ producerId }) => done({ id: producerId }), fail);
     });
     return transport;
   }
 
-  private async produce(mimeType: string): Promise<void> {
-    const codec = this.device!.sendRtpCapabilities.codecs?.find((c) => c.mimeType.toLowerCase() === mimeType.toLowerCase());
-    this.producer = await this.send!.produce({ track: this.microphone!, codec, stopTracks: false });
+  private async produce(track: MediaStreamTrack, mimeType: string): Promise<void> {
+    const codec = this.device?.sendRtpCapabilities.codecs?.find((each) => each.mimeType.toLowerCase() === mimeType.toLowerCase());
+    this.producer = await this.send?.produce({ track, stopTracks: false, ...(codec && { codec }) });
   }
-
-  private async consume(producerId: string): Promise<void> {
-    const recv = this.recv!;
-    const rtpCapabilities = this.device!.recvRtpCapabilities;
-    const consumer = await recv.consume(await this.gateway.ask('webrtc:consume', { transportId: recv.id, producerId, rtpCapabilities }));
-    this.listener.remote(consumer.track);
-  }
-}
-
-async function openMicrophone(): Promise<MediaStreamTrack> {
-  if (!navigator.mediaDevices) throw new Error('The browser gives the microphone only to pages on https or localhost.');
-  const stream = await navigator.mediaDevices.getUserMedia({ audio: true });
-  return stream.getAudioTracks()[0]!;
 }

@@ -9,6 +9,15 @@ export interface Identity {
   token: string;
 }
 
+/** `GET /`: what has to be known before anybody signs in. */
+export interface Service {
+  version: string;
+  /** `dev`: whoever asks may sign in without a token. */
+  signIn: 'dev' | 'token';
+  /** There where the built-in demo PBX answers. */
+  demoNumbers?: { number: string; what: string }[];
+}
+
 /** Where a call stands. */
 export type CallState = 'dialing' | 'ringing' | 'early' | 'incoming' | 'answered' | 'held' | 'ended' | 'failed';
 
@@ -38,48 +47,124 @@ export interface Connected {
   limits: { maxCalls: number };
 }
 
-/** A refusal, as every acknowledgement and the `error` event carry it. */
+/** Every stable code of the contract. */
+export type Code =
+  | 'BAD_REQUEST'
+  | 'UNAUTHORIZED'
+  | 'FORBIDDEN'
+  | 'NOT_FOUND'
+  | 'CONFLICT'
+  | 'RATE_LIMITED'
+  | 'OVERLOADED'
+  | 'DRAINING'
+  | 'INTERNAL'
+  | 'AUTH_REQUIRED'
+  | 'AUTH_INVALID'
+  | 'AUTH_EXPIRED'
+  | 'AUTH_MISMATCH'
+  | 'TENANT_UNKNOWN'
+  | 'SESSION_TAKEN_OVER'
+  | 'TRANSPORT_NOT_FOUND'
+  | 'PRODUCER_NOT_FOUND'
+  | 'CONSUMER_NOT_FOUND'
+  | 'CALL_NOT_FOUND'
+  | 'UNSUPPORTED_KIND'
+  | 'UNSUPPORTED_CODEC'
+  | 'MEDIA_NOT_READY'
+  | 'INVALID_NUMBER'
+  | 'DESTINATION_BLOCKED'
+  | 'CALL_LIMIT'
+  | 'INVALID_STATE'
+  | 'SIP_TIMEOUT'
+  | 'SIP_REJECTED'
+  | 'SIP_UNREACHABLE';
+
+/** A refusal, as every acknowledgement carries it. A newer gateway may know more codes. */
 export interface Failure {
   success: false;
   error: string;
   code: string;
-  retryable?: boolean;
   sipCode?: number;
 }
 
 export type Ack<T> = ({ success: true } & T) | Failure;
 
-/** What may be asked: event name to payload and successful answer. */
-export interface Requests {
-  'webrtc:get-router-capabilities': [Record<string, never>, { capabilities: types.RtpCapabilities }];
-  'webrtc:create-transport': [{ direction: 'send' | 'recv' }, types.TransportOptions];
-  'webrtc:connect-transport': [{ transportId: string; dtlsParameters: types.DtlsParameters }, object];
-  'webrtc:produce': [{ transportId: string; kind: string; rtpParameters: types.RtpParameters }, { producerId: string }];
-  'webrtc:close-producer': [{ producerId: string }, object];
-  'webrtc:close-transport': [{ transportId: string }, object];
-  'webrtc:consume': [
-    { transportId: string; producerId: string; rtpCapabilities: types.RtpCapabilities },
-    { id: string; producerId: string; kind: types.MediaKind; rtpParameters: types.RtpParameters },
-  ];
-  'call:dial': [{ phoneNumber: string; clientCallId: string }, { callId: string }];
-  'call:answer': [{ callId: string }, object];
-  'call:reject': [{ callId: string }, object];
-  'call:hangup': [{ callId: string }, object];
-  'call:hold': [{ callId: string }, object];
-  'call:unhold': [{ callId: string }, object];
-  'call:mute': [{ callId: string; muted: boolean }, object];
-  'call:dtmf': [{ callId: string; tone: string }, object];
+/** One leg's media figures; a value that is not known yet is null. */
+export interface Leg {
+  leg: 'webrtc' | 'sip';
+  received: Stream;
+  sent: Stream;
+  rttMs: number | null;
+  mos: number | null;
 }
 
-/** What the gateway tells, event name to payload; each carries `eventId` too. */
-export interface ServerEvents {
-  'call:incoming': { callId: string; phoneNumber: string; callerName?: string; autoAnswer: boolean };
-  'call:ringing': { callId: string; earlyMedia: boolean };
-  'call:answered': { callId: string; codec: string; answeredAt: string };
-  'call:held': { callId: string; held: boolean; by: 'local' | 'remote' };
-  'call:muted': { callId: string; muted: boolean };
-  'call:dtmf-received': { callId: string; tone: string };
-  'call:transferred': { callId: string; target: string };
-  'call:ended': { callId: string; duration: number; endedBy: string; reason: string; sipCode?: number };
-  'call:failed': { callId: string; error: string; code: string; sipCode?: number; sipReason?: string };
+export interface Stream {
+  packets: number;
+  lost: number;
+  jitterMs: number | null;
+}
+
+interface Transport {
+  transportId: string;
+}
+
+interface Called {
+  callId: string;
+}
+
+/** What may be asked: event name to payload and successful answer. */
+export interface Requests {
+  'auth:refresh': [{ token: string }, object];
+  'webrtc:get-router-capabilities': [Record<string, never>, { capabilities: types.RtpCapabilities }];
+  'webrtc:create-transport': [{ direction: 'send' | 'recv' }, types.TransportOptions];
+  'webrtc:connect-transport': [Transport & { dtlsParameters: types.DtlsParameters }, object];
+  'webrtc:close-transport': [Transport, object];
+  'webrtc:produce': [Transport & { kind: string; rtpParameters: types.RtpParameters }, { producerId: string }];
+  'webrtc:close-producer': [{ producerId: string }, object];
+  'webrtc:consume': [
+    Transport & { producerId: string; rtpCapabilities: types.RtpCapabilities },
+    { id: string; producerId: string; kind: types.MediaKind; rtpParameters: types.RtpParameters },
+  ];
+  'webrtc:get-stats': [Called, { stats: Leg[] }];
+  'call:dial': [{ phoneNumber: string; clientCallId: string }, Called];
+  'call:answer': [Called, object];
+  'call:reject': [Called, object];
+  'call:hangup': [Called, object];
+  'call:hold': [Called, object];
+  'call:unhold': [Called, object];
+  'call:mute': [Called & { muted: boolean }, object];
+  'call:dtmf': [Called & { tone: string }, object];
+  'call:transfer': [Called & { target: string; transferType: 'blind' }, object];
+}
+
+/** What the gateway tells of a call, event name to payload; each carries `eventId` too. */
+export interface CallEvents {
+  'call:incoming': Called & { phoneNumber: string; callerName: string | null; autoAnswer: boolean };
+  'call:ringing': Called & { earlyMedia: boolean };
+  'call:answered': Called & { codec: string };
+  'call:held': Called & { held: boolean; by: 'local' | 'remote' };
+  'call:muted': Called & { muted: boolean };
+  'call:dtmf-received': Called & { tone: string };
+  'call:transferred': Called & { target: string };
+  'call:transfer-failed': Called & { sipCode?: number };
+  'call:ended': Called & { duration: number; endedBy: 'agent' | 'remote' | 'gateway' | 'admin'; reason: string; sipCode?: number };
+  'call:failed': Called & { error: string; code: string; sipCode?: number };
+}
+
+export type CallEvent = { [E in keyof CallEvents]: { name: E; payload: CallEvents[E] } }[keyof CallEvents];
+
+/** What is wrong with a call's sound, as the gateway names it. */
+export type WarningName = 'high-rtt' | 'high-jitter' | 'high-packet-loss' | 'low-mos' | 'no-audio-in' | 'no-audio-out' | 'one-way-audio';
+
+export interface QualityReport extends Called {
+  leg: Leg['leg'];
+  mos: number | null;
+  lossPct: number | null;
+  jitterMs: number | null;
+  rttMs: number | null;
+}
+
+export interface QualityWarning extends Called {
+  leg: Leg['leg'];
+  name: WarningName;
 }

@@ -8,8 +8,11 @@ import { chromium } from 'playwright-core';
 const EXECUTABLE = process.env.CHROMIUM_BIN ?? '/usr/bin/chromium';
 export const SCREENSHOTS = path.resolve(import.meta.dirname, '../screenshots');
 
-/** `hosts`: a list of `"MAP <host:port> <host:port>"` for pages that name an address which is not free here. */
-export async function launchBrowser({ hosts = [] } = {}) {
+/**
+ * `hosts`: a list of `"MAP <host:port> <host:port>"` for pages that name an address which is not free here.
+ * `microphone`: what the browser says to a page that asks for it.
+ */
+export async function launchBrowser({ hosts = [], microphone = 'allow' } = {}) {
   mkdirSync(SCREENSHOTS, { recursive: true });
   return chromium.launch({
     executablePath: EXECUTABLE,
@@ -23,7 +26,7 @@ export async function launchBrowser({ hosts = [] } = {}) {
       '--disable-component-update',
       '--disable-sync',
       '--use-fake-device-for-media-stream',
-      '--use-fake-ui-for-media-stream',
+      microphone === 'allow' ? '--use-fake-ui-for-media-stream' : '--use-fake-ui-for-media-stream=deny',
       '--autoplay-policy=no-user-gesture-required',
       // A machine with no network but loopback: Chromium would find no address to speak from.
       ...(onlyLoopback() ? ['--allow-loopback-in-peer-connection'] : []),
@@ -32,10 +35,9 @@ export async function launchBrowser({ hosts = [] } = {}) {
   });
 }
 
-/** A page that keeps what its console and its errors said: `page.lines`, `page.faults`. */
-export async function openPage(browser, url, options = {}) {
-  const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, ...options });
-  const page = await context.newPage();
+/** A page that keeps what its console and its errors said: `page.lines`, `page.faults`. `where`: a browser, or a context of one. */
+export async function openPage(where, url, options = {}) {
+  const page = await where.newPage('newContext' in where ? { viewport: { width: 1440, height: 900 }, ...options } : undefined);
   page.lines = [];
   page.faults = [];
   page.on('console', (message) => (message.type() === 'error' ? page.faults : page.lines).push(message.text()));
