@@ -250,6 +250,15 @@ describe('the agent page', { concurrency: 4 }, () => {
     assert.equal(await page.getByRole('alert').count(), 0, 'what is over is not shown any more');
   });
 
+  as('signing out in a call asks first, and then leaves nobody on the line', async (phone, { page, agent }) => {
+    await phone.talk('9196');
+    await phone.press('Sign out');
+    await phone.alert('You have a call.').waitFor();
+    await phone.press('Hang up and sign out');
+    await page.getByRole('form', { name: 'Sign in' }).waitFor();
+    await until('the call to end', async () => (await gateway.get(`/api/webrtc/sessions?agentId=${agent}`)).count === 0);
+  });
+
   as('early media is heard before the answer', async (phone) => {
     await phone.dial('9183');
     await phone.call('Call to 9183').getByText('Ringing, with sound').waitFor();

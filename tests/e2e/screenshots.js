@@ -8,7 +8,8 @@ import { startGateway } from './lib/gateway.js';
 import { Phone } from './lib/phone.js';
 
 const SIZES = { 1440: { width: 1440, height: 900 }, 390: { width: 390, height: 844 } };
-const OF_THE_README = { 'talking-1440-light': 'agent-1440.png', 'talking-390-dark': 'agent-390.png' };
+const OF_THE_README = { 'two-calls-1440-light': 'agent-1440.png', 'talking-390-dark': 'agent-390.png' };
+const AGENTS = { '1440-light': 'anna', '1440-dark': 'ben', '390-light': 'clara', '390-dark': 'david' };
 const README_FOLDER = path.resolve(import.meta.dirname, '../../web/screenshots');
 
 const only = process.argv[2] ?? '';
@@ -50,7 +51,7 @@ async function take(agent, size, colorScheme) {
   await shot('keypad');
   await phone.press('Keypad');
   await phone.dial('9197');
-  await phone.call('Call to 9197').getByText('MOS').waitFor();
+  await phone.call('Call to 9197').getByText('% lost').waitFor();
   await phone.call('Call to 9196').getByText('On hold').waitFor();
   await shot('two-calls');
 
@@ -75,7 +76,7 @@ async function take(agent, size, colorScheme) {
 
 try {
   const wanted = Object.keys(SIZES).flatMap((size) => ['light', 'dark'].map((scheme) => [size, scheme])).filter((each) => each.join('-').includes(only));
-  await Promise.all(wanted.map(([size, scheme]) => take(`anna-${size}-${scheme}`, size, scheme)));
+  await Promise.all(wanted.map(([size, scheme]) => take(AGENTS[`${size}-${scheme}`], size, scheme)));
   mkdirSync(README_FOLDER, { recursive: true });
   for (const [from, to] of Object.entries(OF_THE_README)) if (from.includes(only)) copyFileSync(path.join(SCREENSHOTS, `${from}.png`), path.join(README_FOLDER, to));
 } finally {

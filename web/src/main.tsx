@@ -8,7 +8,7 @@ import type { Identity } from './protocol';
 import { startRinging } from './ringing';
 import { Session } from './session';
 import { unblock } from './sound';
-import { calls, demoNumbers, devSignIn, now, stage } from './state';
+import { calls, demoNumbers, devSignIn, notify, now, server, stage, tokenWanted } from './state';
 import { App } from './views/app';
 
 const session = signal<Session | undefined>(undefined);
@@ -18,7 +18,22 @@ function signIn(identity: Identity): void {
   session.value = new Session(identity);
 }
 
+/** Nobody shall be left on the line: a call that its agent leaves lives on for a while. */
 function signOut(): void {
+  tokenWanted.value = false;
+  if (calls.value.length > 0 && server.value === 'connected') {
+    const action = { label: 'Hang up and sign out', run: hangUpAndSignOut };
+    return notify({ topic: 'call', kind: 'warning', text: 'You have a call.', advice: 'Signing out ends it.', action });
+  }
+  leave();
+}
+
+function hangUpAndSignOut(): void {
+  for (const call of calls.value) session.peek()?.actions.end(call);
+  leave();
+}
+
+function leave(): void {
   session.peek()?.end();
   session.value = undefined;
   forgetIdentity();

@@ -50,13 +50,18 @@ function useKeptFocus(): RefObject<HTMLElement | null> {
 function Idle() {
   const isReady = server.value === 'connected' && microphone.value === 'on' && sound.value === 'connected';
   const isStuck = microphone.value === 'unusable' || sound.value === 'failed' || server.value === 'off';
+  const [headline, advice] = isReady
+    ? ['Ready for calls', 'Dial a number, or wait for a call.']
+    : isStuck
+      ? ['Not ready for calls', 'The message on this page says what to do.']
+      : ['Getting ready', microphone.value === 'asking' ? 'Allow the microphone when your browser asks.' : 'This takes a moment.'];
   return (
     <div class="card idle" data-ready={isReady}>
       <span class="badge">
         <Icon of={PhoneCall} />
       </span>
-      <p class="headline">{isReady ? 'Ready for calls' : isStuck ? 'Not ready for calls' : 'Getting ready'}</p>
-      <p>{isReady ? 'Dial a number, or wait for a call.' : isStuck ? 'The message on this page says what to do.' : 'This takes a moment.'}</p>
+      <p class="headline">{headline}</p>
+      <p>{advice}</p>
       {shortcuts.value && isReady && (
         <p class="hint">
           Type a number anywhere and press <kbd>Enter</kbd> · <kbd>?</kbd> shows all keys

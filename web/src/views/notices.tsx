@@ -37,9 +37,11 @@ function Card({ notice: { topic, kind, text, advice, action } }: { notice: Notic
           {action.label}
         </button>
       )}
-      <button type="button" class="tool" aria-label="Dismiss" title="Dismiss" onClick={() => dismiss(topic)}>
-        <Icon of={X} />
-      </button>
+      {topic !== 'speaker' && (
+        <button type="button" class="tool" aria-label="Dismiss" title="Dismiss" onClick={() => dismiss(topic)}>
+          <Icon of={X} />
+        </button>
+      )}
     </div>
   );
 }
