@@ -180,13 +180,13 @@ describe('the agent page in trouble', { concurrency: 4 }, () => {
     await phone.press('Sign in');
     await phone.alert('The gateway does not accept this token.').waitFor();
     // The token alone says who the agent is.
-    await page.getByRole('textbox', { name: 'Token' }).fill(token('expiring', 12));
+    await page.getByRole('textbox', { name: 'Token' }).fill(token('expiring', 20));
     await phone.press('Sign in');
     await phone.ready();
     await phone.alert(/^Your sign-in ends in \d+ seconds\.$/).waitFor();
     await phone.talk('9196');
     const dialog = page.getByRole('dialog', { name: 'Your sign-in has to be renewed' });
-    await dialog.waitFor({ timeout: 20_000 });
+    await dialog.waitFor({ timeout: RECONNECT_MS });
     await dialog.getByRole('textbox', { name: 'New token' }).fill(token('expiring', 3600));
     await phone.press('Stay signed in');
     await phone.connection('Server connected').waitFor();
