@@ -5,3 +5,4 @@ mod dtls;
 pub mod lab;
 pub mod link;
 pub mod live;
+pub mod model;
