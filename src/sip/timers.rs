@@ -118,10 +118,9 @@ impl Repeat {
         true
     }
 
-    /// From now on at the cap only (section 17.1.2.2, Proceeding).
-    pub fn slow_down(&mut self, now: Instant) {
+    /// Behind the repetition that is due next only at the cap (section 17.1.2.2, Proceeding: Timer E runs on, and is T2 when it is set anew).
+    pub fn slow_down(&mut self) {
         self.gap = self.cap;
-        self.at = now + self.cap;
     }
 }
 

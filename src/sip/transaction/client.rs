@@ -60,12 +60,8 @@ impl ClientTransaction {
     pub fn on_response(&mut self, status: u16, now: Instant) -> OnResponse {
         match (&mut self.state, status) {
             (State::Trying(repeat), 100..200) => {
-                let repeat = *repeat;
-                self.state = State::Proceeding((!self.invite).then(|| {
-                    let mut repeat = repeat;
-                    repeat.slow_down(now);
-                    repeat
-                }));
+                repeat.slow_down();
+                self.state = State::Proceeding((!self.invite).then_some(*repeat));
                 if self.invite {
                     self.give_up_at = now + RINGING_MAX;
                 }
@@ -164,7 +160,7 @@ mod tests {
         assert_eq!(invite.deadline(), start + RINGING_MAX);
         let mut info = ClientTransaction::start(false, start);
         assert_eq!(info.on_response(100, start), OnResponse::Deliver);
-        assert_eq!(resends(info, start), (vec![8, 16, 24, 32, 40, 48, 56], OnTimeout::TimedOut, 64));
+        assert_eq!(resends(info, start), (vec![1, 9, 17, 25, 33, 41, 49, 57], OnTimeout::TimedOut, 64));
     }
 
     #[test]
