@@ -2,6 +2,8 @@
 //! it says what to do, the user agent does it.
 
 pub(super) mod client;
+#[cfg(test)]
+mod model;
 pub(super) mod server;
 
 use super::message::{Method, Request};
