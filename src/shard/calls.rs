@@ -231,7 +231,6 @@ impl Shard {
         };
         self.sip.reject(session, status.status(), Vec::new(), now);
         self.end_call(key, EndedBy::Agent, EndReason::Rejected, Some(status.status()), now);
-        self.drive_sip(now);
         Ok(Reply::Done)
     }
 

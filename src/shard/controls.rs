@@ -63,7 +63,6 @@ impl Shard {
             return Some(Err(Refusal::new(Code::RateLimited, "too many requests wait on this call")));
         }
         self.next_control(key, now);
-        self.drive_sip(now);
         None
     }
 
@@ -237,7 +236,6 @@ impl Shard {
                 let body = format!("Signal={tone}\r\nDuration={duration_ms}\r\n");
                 self.sip.info(session, "application/dtmf-relay", body.into_bytes(), now);
             }
-            self.drive_sip(now);
         }
         self.calls[key].call.note("dtmf", now);
         self.schedule_call(key);

@@ -133,10 +133,16 @@ impl Shard {
             Input::Datagram(datagram) | Input::Ingress { datagram, .. } if datagram.packet.is_cut() => self.discard(datagram, Drop::Cut),
             Input::Datagram(datagram) => self.on_datagram(datagram, now),
             Input::Ingress { datagram, target } => self.on_sip(datagram, target, now),
-            Input::Command { request, command } => self.on_command(request, command, now),
+            Input::Command { request, command } => {
+                self.on_command(request, command, now);
+                self.drive_sip(now);
+            }
             Input::PairFailed(pair) => self.on_pair_failed(pair, now),
             Input::Unreachable(peer) => self.on_unreachable(peer, now),
-            Input::Timeout => self.on_timeout(now),
+            Input::Timeout => {
+                self.on_timeout(now);
+                self.drive_sip(now);
+            }
         }
     }
 
