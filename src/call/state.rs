@@ -206,6 +206,18 @@ impl Call {
         }
     }
 
+    /// Who hung up, if only the report on a transfer is still waited for.
+    pub fn departed_by(&self) -> Option<EndedBy> {
+        match self.phase {
+            Phase::Departed { by, .. } => Some(by),
+            Phase::AwaitingMedia { .. }
+            | Phase::Inviting { .. }
+            | Phase::Incoming { .. }
+            | Phase::Accepted { .. }
+            | Phase::Talking { .. } => None,
+        }
+    }
+
     /// The session of an established call, for what only such a one can do; else the refusal.
     pub fn talking(&self) -> Result<SessionKey, Refusal> {
         match self.phase {

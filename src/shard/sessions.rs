@@ -467,7 +467,13 @@ impl Shard {
                 call.note("transferring", now);
                 self.acknowledge(control.request, Ok(Reply::Done));
             }
-            Err(status) => self.acknowledge(control.request, Err(Refusal::sip(status, ""))),
+            Err(status) => {
+                let departed = call.departed_by();
+                self.acknowledge(control.request, Err(Refusal::sip(status, "")));
+                if let Some(by) = departed {
+                    return self.end_call(key, by, EndReason::Hangup, None, now);
+                }
+            }
         }
         self.next_control(key, now);
     }
@@ -494,10 +500,7 @@ impl Shard {
         let call = &mut self.calls[key].call;
         call.activity = Activity::Idle;
         call.note("transfer-failed", now);
-        let departed = match call.phase {
-            Phase::Departed { by, .. } => Some(by),
-            _ => None,
-        };
+        let departed = call.departed_by();
         self.tell_call(key, CallEvent::TransferFailed { sip_code });
         if let Some(by) = departed {
             return self.end_call(key, by, EndReason::Hangup, None, now);

@@ -276,7 +276,7 @@ pub enum SipEvent {
         /// The session.
         session: SessionKey,
     },
-    /// Our REFER was refused.
+    /// Our REFER was refused. A session that only waited for its reports is gone.
     ReferRefused {
         /// The session.
         session: SessionKey,

@@ -439,8 +439,11 @@ impl UserAgent {
                 established.referring = false;
                 self.tell(session, SipEvent::ReferRefused { session, status });
             }
-            // The BYE was quicker: only the reports are still waited for.
-            State::Referring { .. } if !accepted => drop(self.remove_session(session)),
+            // The BYE was quicker: only the reports were still waited for, and now none will come.
+            State::Referring { .. } if !accepted => {
+                self.tell(session, SipEvent::ReferRefused { session, status });
+                self.remove_session(session);
+            }
             State::Referring { .. } | State::Calling(_) | State::Ringing(_) => {}
         }
     }
