@@ -54,6 +54,11 @@ pub(super) struct Producer {
 }
 
 impl Agent {
+    /// The deadline that is set for it.
+    pub fn armed(&self) -> Option<Instant> {
+        self.deadline.at()
+    }
+
     /// The microphone: the newest stream of the connected send transport.
     pub fn microphone(&self) -> Option<&Producer> {
         self.producers.iter().rev().find(|producer| Some(producer.transport) == self.send)

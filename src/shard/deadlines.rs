@@ -48,6 +48,11 @@ impl<K: Ord + Copy> Deadlines<K> {
         self.due.first().map(|&(at, _)| at)
     }
 
+    /// All that are pending, for [`super::Shard::audit`].
+    pub fn pending(&self) -> impl Iterator<Item = (Instant, K)> + '_ {
+        self.due.iter().copied()
+    }
+
     /// How many are pending.
     pub fn len(&self) -> usize {
         self.due.len()
@@ -55,6 +60,11 @@ impl<K: Ord + Copy> Deadlines<K> {
 }
 
 impl DeadlineSlot {
+    /// The deadline that is set.
+    pub fn at(&self) -> Option<Instant> {
+        self.0
+    }
+
     /// Forgets the deadline, because [`Deadlines::pop_due`] has just taken it.
     pub fn fired(&mut self) {
         self.0 = None;

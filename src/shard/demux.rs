@@ -57,6 +57,21 @@ impl Demux {
         self.rtcp.get(&(pair, from)).copied()
     }
 
+    /// All addresses of browsers, for [`super::Shard::audit`].
+    pub fn browsers(&self) -> impl Iterator<Item = (SocketAddr, TransportKey)> + '_ {
+        self.browsers.iter().map(|(address, key)| (*address, *key))
+    }
+
+    /// All RTP addresses of the PBX side, for the same.
+    pub fn legs_rtp(&self) -> impl Iterator<Item = ((PortPair, SocketAddr), CallKey)> + '_ {
+        self.rtp.iter().map(|(at, key)| (*at, *key))
+    }
+
+    /// All RTCP addresses of the PBX side, for the same.
+    pub fn legs_rtcp(&self) -> impl Iterator<Item = ((PortPair, SocketAddr), CallKey)> + '_ {
+        self.rtcp.iter().map(|(at, key)| (*at, *key))
+    }
+
     /// Whether another call already hears this RTP address on the pair.
     pub fn collides(&self, pair: PortPair, rtp: SocketAddr, call: CallKey) -> bool {
         self.rtp.get(&(pair, rtp)).is_some_and(|&other| other != call)

@@ -3,6 +3,7 @@
 //! The parent decides and the leaves compute: [`Shard::handle`] is the one match over everything that can happen.
 
 mod agents;
+mod audit;
 mod calls;
 mod config;
 mod controls;

@@ -58,6 +58,21 @@ impl Transport {
     pub fn destination(&self) -> Option<SocketAddr> {
         if self.state == TransportState::Connected { self.peer.nominated() } else { None }
     }
+
+    /// Whether the browser has been heard from this address.
+    pub fn has_source(&self, address: SocketAddr) -> bool {
+        self.peer.sources().contains(&address)
+    }
+
+    /// When the transport next wants something done.
+    pub fn due(&self) -> Option<Instant> {
+        [self.peer.next_deadline(), self.connect_by, self.report_at].into_iter().flatten().min()
+    }
+
+    /// The deadline that is set for it.
+    pub fn armed(&self) -> Option<Instant> {
+        self.deadline.at()
+    }
 }
 
 impl Shard {
@@ -311,7 +326,7 @@ impl Shard {
             }
         }
         let Some(transport) = self.transports.get_mut(key) else { return };
-        let due = [transport.peer.next_deadline(), transport.connect_by, transport.report_at].into_iter().flatten().min();
+        let due = transport.due();
         self.deadlines.set(Timer::Transport(key), &mut transport.deadline, due);
     }
 

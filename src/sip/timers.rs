@@ -72,6 +72,11 @@ impl<K: Ord + Copy> Deadlines<K> {
         }
     }
 
+    /// The owner's deadline.
+    pub fn of(&self, owner: K) -> Option<Instant> {
+        self.by_owner.get(&owner).copied()
+    }
+
     /// The earliest deadline.
     pub fn next(&self) -> Option<Instant> {
         self.by_time.first().map(|(at, _)| *at)

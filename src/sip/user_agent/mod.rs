@@ -3,6 +3,7 @@
 //! Here are what it is made of, the way of a datagram in, and time. `caller` and `callee` are the two sides of an INVITE, `within` is what
 //! happens in an established session, `outgoing` sends, `compose` makes messages, `session` is what is kept.
 
+mod audit;
 mod callee;
 mod caller;
 mod compose;

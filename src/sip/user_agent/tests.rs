@@ -1,6 +1,7 @@
 //! Two user agents on a bad link, and one against a peer that says exactly what a test wants, in virtual time.
 
 mod lossy;
+mod model;
 mod scripted;
 
 use std::collections::BTreeMap;
