@@ -4,6 +4,7 @@
 //! dialog, port or deadline, in the gateway and in the PBX.
 
 mod calls;
+mod models;
 mod network;
 
 use std::time::Duration;

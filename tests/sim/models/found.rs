@@ -1,0 +1,45 @@
+//! What the model has found and what has been mended since: each case with its seed, shrunk.
+
+use super::run;
+use super::step::{Ask::*, Number, Pbx, Step, Step::*};
+
+fn holds(seed: u64, steps: &[Step]) {
+    if let Err(what) = run(seed, steps, true) {
+        panic!("{what}");
+    }
+}
+
+/// The owner of a session was not told that the far side, which had hung up, refused the REFER: it waited, and its session's key was reused.
+#[test]
+fn a_refer_that_meets_a_bye_and_is_refused_ends_the_call_at_once() {
+    let dial = Dial { number: Number::Answers, own_id: None };
+    holds(
+        14,
+        &[
+            Agent { agent: 108, asks: dial },
+            Wait(2),
+            Agent { agent: 33, asks: Transfer { call: 8 } },
+            Pbx(Pbx::Bye { call: 0 }),
+            Wait(2),
+            Agent { agent: 189, asks: dial },
+        ],
+    );
+}
+
+/// The re-INVITE lay in the user agent until something else made the shard look there.
+#[test]
+fn a_call_is_held_for_another_one_at_once_also_when_that_one_waits_for_media() {
+    let dial = Dial { number: Number::Answers, own_id: None };
+    holds(
+        16,
+        &[
+            Connect { agent: 0 },
+            OpenMedia { agent: 0 },
+            Connect { agent: 0 },
+            Agent { agent: 55, asks: dial },
+            Agent { agent: 79, asks: CloseTransport { nth: 134 } },
+            Wait(2),
+            Agent { agent: 100, asks: dial },
+        ],
+    );
+}
