@@ -64,7 +64,7 @@ impl Architecture {
 }
 
 /// The last layer of the pure core.
-const CORE_LAYER_MAX: u32 = 4;
+const CORE_LAYER_MAX: u32 = 5;
 
 /// The cells of the rows of the table whose head begins so.
 fn rows<'a>(text: &'a str, head: &'a str) -> impl Iterator<Item = Vec<&'a str>> {
