@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::call::command::{Dial, Reply};
 use crate::call::error::Refusal;
-use crate::call::event::{CallDirection, CallState, EndedBy};
+use crate::call::event::{CallDirection, CallState, EndReason, EndedBy};
 use crate::codec::Codec;
 use crate::ids::{AgentKey, CallId, RequestId};
 use crate::net::PortPair;
@@ -67,7 +67,7 @@ pub enum Phase {
     /// Both sides talk, or one of them holds.
     Talking { session: SessionKey },
     /// One side has hung up during a transfer; the far side's last NOTIFY is awaited.
-    Departed { session: SessionKey, by: EndedBy, give_up_at: Instant },
+    Departed { session: SessionKey, by: EndedBy, reason: EndReason, give_up_at: Instant },
 }
 
 /// What the agent has been told about an outbound call so far.
@@ -206,10 +206,10 @@ impl Call {
         }
     }
 
-    /// Who hung up, if only the report on a transfer is still waited for.
-    pub fn departed_by(&self) -> Option<EndedBy> {
+    /// Who hung up and why, if only the report on a transfer is still waited for.
+    pub fn departed_by(&self) -> Option<(EndedBy, EndReason)> {
         match self.phase {
-            Phase::Departed { by, .. } => Some(by),
+            Phase::Departed { by, reason, .. } => Some((by, reason)),
             Phase::AwaitingMedia { .. }
             | Phase::Inviting { .. }
             | Phase::Incoming { .. }

@@ -268,7 +268,7 @@ impl Shard {
         if let (Activity::Transferring { .. }, Phase::Talking { session }) = (&self.calls[key].call.activity, &self.calls[key].call.phase) {
             let session = *session;
             self.sip.bye_behind_refer(session, Some(Reason::q850(NORMAL_CLEARING)), now);
-            self.depart(key, session, by, now);
+            self.depart(key, session, by, reason, now);
             return self.drive_sip(now);
         }
         let reason = match &self.calls[key].call.phase {
@@ -393,9 +393,9 @@ impl Shard {
             Phase::Accepted { .. } | Phase::Talking { .. } => {
                 self.hang_up(key, EndedBy::Agent, EndReason::Hangup, now);
             }
-            Phase::Departed { by, .. } => {
-                let by = *by;
-                self.end_call(key, by, EndReason::Hangup, None, now);
+            Phase::Departed { by, reason, .. } => {
+                let (by, reason) = (*by, *reason);
+                self.end_call(key, by, reason, None, now);
             }
         }
     }

@@ -295,17 +295,17 @@ impl Shard {
         if let (true, Phase::Talking { session }) = (transfers, &call.phase) {
             // The NOTIFY that tells how the transfer went may follow the BYE, and so may the answer to the REFER.
             let session = *session;
-            return self.depart(key, session, EndedBy::Remote, now);
+            return self.depart(key, session, EndedBy::Remote, EndReason::Hangup, now);
         }
         let q850 = reason.as_ref().and_then(Reason::q850_cause);
         self.end_call_with(key, EndedBy::Remote, EndReason::Hangup, None, q850, now);
     }
 
     /// One side has hung up while a transfer is under way: only the NOTIFY that tells how it went is waited for.
-    pub(super) fn depart(&mut self, key: CallKey, session: SessionKey, by: EndedBy, now: Instant) {
+    pub(super) fn depart(&mut self, key: CallKey, session: SessionKey, by: EndedBy, reason: EndReason, now: Instant) {
         self.remove_flow(key);
         let call = &mut self.calls[key].call;
-        call.phase = Phase::Departed { session, by, give_up_at: now + LAST_NOTIFY };
+        call.phase = Phase::Departed { session, by, reason, give_up_at: now + LAST_NOTIFY };
         call.note("departed", now);
         let waiting = call.take_waiting_for_end();
         let agent = call.agent;
@@ -470,8 +470,8 @@ impl Shard {
             Err(status) => {
                 let departed = call.departed_by();
                 self.acknowledge(control.request, Err(Refusal::sip(status, "")));
-                if let Some(by) = departed {
-                    return self.end_call(key, by, EndReason::Hangup, None, now);
+                if let Some((by, reason)) = departed {
+                    return self.end_call(key, by, reason, None, now);
                 }
             }
         }
@@ -502,8 +502,8 @@ impl Shard {
         call.note("transfer-failed", now);
         let departed = call.departed_by();
         self.tell_call(key, CallEvent::TransferFailed { sip_code });
-        if let Some(by) = departed {
-            return self.end_call(key, by, EndReason::Hangup, None, now);
+        if let Some((by, reason)) = departed {
+            return self.end_call(key, by, reason, None, now);
         }
         self.next_control(key, now);
     }

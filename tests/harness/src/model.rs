@@ -14,7 +14,7 @@ use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
 /// Steps of all models together where nothing else is asked for.
-pub const STEPS: u64 = 40_000;
+pub const STEPS: u64 = 30_000;
 
 /// A model to be checked.
 #[derive(Clone, Copy, Debug)]
@@ -27,10 +27,15 @@ pub struct Model {
 
 impl Model {
     /// Runs cases until the model's share of the steps is spent: `run` gets the case's seed, its steps, and whether to say what it does.
+    /// Tells how many steps were run.
     ///
     /// # Panics
     /// When a case fails by an error or a panic, with its seed and its shrunk steps.
-    pub fn check<T: Clone + Debug>(self, steps: &impl Strategy<Value = Vec<T>>, run: impl Fn(u64, &[T], bool) -> Result<(), String>) {
+    pub fn check<T: Clone + Debug>(
+        self,
+        steps: &impl Strategy<Value = Vec<T>>,
+        run: impl Fn(u64, &[T], bool) -> Result<(), String>,
+    ) -> u64 {
         let Self { name, share } = self;
         let budget = (number("NEXUS_MODEL_STEPS").unwrap_or(STEPS) * share / 100).max(1);
         let first = number("NEXUS_MODEL_SEED").unwrap_or(1);
@@ -65,6 +70,7 @@ impl Model {
             }
         }
         eprintln!("model {name}: {done} steps in {} cases from seed {first}, {:?}", seed - first, started.elapsed());
+        done
     }
 }
 

@@ -4,7 +4,9 @@ use super::run;
 use super::step::{Ask::*, Number, Pbx, Step, Step::*};
 
 fn holds(seed: u64, steps: &[Step]) {
-    if let Err(what) = run(seed, steps, true) {
+    if let Err(what) = run(seed, steps, false) {
+        // Aloud, for whoever has to mend it once more.
+        let _ = run(seed, steps, true);
         panic!("{what}");
     }
 }
@@ -40,6 +42,22 @@ fn a_call_is_held_for_another_one_at_once_also_when_that_one_waits_for_media() {
             Agent { agent: 79, asks: CloseTransport { nth: 134 } },
             Wait(2),
             Agent { agent: 100, asks: dial },
+        ],
+    );
+}
+
+/// Whoever ended it during a transfer, the reason became `hangup`.
+#[test]
+fn a_call_terminated_during_a_transfer_ends_as_terminated() {
+    holds(
+        35,
+        &[
+            Agent { agent: 0, asks: Dial { number: Number::Answers, own_id: None } },
+            Wait(10),
+            Agent { agent: 0, asks: Transfer { call: 0 } },
+            Wait(10),
+            Terminate { call: 0 },
+            Wait(6_000),
         ],
     );
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use nexus_gateway::call::command::{Reply, Session};
 use nexus_gateway::call::error::{Code, Refusal};
-use nexus_gateway::call::event::{CallDirection, CallEvent, CallState, EndedBy, Event, HeldBy};
+use nexus_gateway::call::event::{CallDirection, CallEvent, CallState, EndReason, EndedBy, Event, HeldBy};
 use nexus_gateway::ids::{CallId, RequestId, SocketId};
 use nexus_gateway::limits::ENDED_CALL_KEPT;
 
@@ -242,7 +242,8 @@ impl Call {
                 CallEvent::DtmfReceived { .. } => true,
                 CallEvent::Ended(ended) => {
                     let cancelled = ended.ended_by != EndedBy::Remote;
-                    (self.answered || ended.duration.is_zero()) && (!outbound || self.answered || cancelled)
+                    let terminated = (ended.ended_by == EndedBy::Admin) == (ended.reason == EndReason::Terminated);
+                    terminated && (self.answered || ended.duration.is_zero()) && (!outbound || self.answered || cancelled)
                 }
                 CallEvent::Failed { .. } => outbound && !self.answered,
             };
