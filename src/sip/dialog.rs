@@ -100,7 +100,7 @@ impl Dialog {
 
     /// Takes a newer Contact (section 12.2).
     pub fn refresh_target(&mut self, headers: &Headers) {
-        if let Some(contact) = headers.contact().filter(|contact| Uri::parse(contact).is_some()) {
+        if let Some(contact) = headers.contact() {
             self.remote_target = contact;
         }
     }
@@ -109,7 +109,7 @@ impl Dialog {
     fn route(&self) -> (String, Vec<String>) {
         let Some((first, rest)) = self.route_set.split_first() else { return (self.remote_target.clone(), Vec::new()) };
         let uri = NameAddr::parse(first).map(|route| route.uri).unwrap_or_default();
-        let loose = Uri::parse(&uri).is_none_or(|uri| uri.params.get("lr").is_some());
+        let loose = Uri::parse(&uri).is_none_or(|uri| uri.has_headers || uri.params.get("lr").is_some());
         if loose {
             return (self.remote_target.clone(), self.route_set.clone());
         }
@@ -177,5 +177,18 @@ mod tests {
         headers.push("Contact", "<sip:bob@pbx.example.com>");
         dialog.refresh_target(&headers);
         assert_eq!(dialog.next_hop(), peer);
+    }
+
+    #[test]
+    fn what_may_not_stand_in_a_request_line_is_no_target() {
+        let peer: SocketAddr = "192.0.2.99:5060".parse().unwrap();
+        for contact in ["\u{fffd}sip:bob@pbx>", "<sip:bob\"@pbx>", "<sip:bob@pbx?Subject=x>", "bob", "<sip:a b@pbx>"] {
+            let text = OK.replace("<sip:bob@192.0.2.77:5080>", contact);
+            let mut dialog = Dialog::of_caller(&invite(), &response(&format!("{text}\n")), peer, Vec::new()).unwrap();
+            assert_eq!(dialog.request(Method::Bye, None).uri, "sip:bob@pbx", "{contact}");
+        }
+        let text = format!("{OK}Record-Route: <sip:192.0.2.10?Subject=x>\n\n");
+        let mut dialog = Dialog::of_caller(&invite(), &response(&text), peer, Vec::new()).unwrap();
+        assert_eq!(dialog.request(Method::Bye, None).uri, "sip:bob@192.0.2.77:5080");
     }
 }

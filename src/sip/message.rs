@@ -156,9 +156,10 @@ impl Headers {
         self.to()?.tag().map(str::to_owned)
     }
 
-    /// The URI of the first Contact.
+    /// The URI of the first Contact, if it may stand in a request line: requests of the dialog go there (RFC 3261 section 19.1.1).
     pub fn contact(&self) -> Option<String> {
-        NameAddr::parse(self.get("Contact")?).map(|contact| contact.uri)
+        let contact = NameAddr::parse(self.get("Contact")?)?.uri;
+        Uri::parse(&contact).is_some_and(|uri| !uri.has_headers).then_some(contact)
     }
 
     /// The Content-Type without its parameters, in lower case.
