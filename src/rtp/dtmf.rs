@@ -235,7 +235,7 @@ impl DtmfReceiver {
             }
             // The next segment of a long event begins where the last one stopped (RFC 4733 section 2.5.1.3).
             Some(current) if current.event == event && timestamp == current.timestamp.wrapping_add(u32::from(current.duration)) => {
-                current.before += u32::from(current.duration);
+                current.before = current.before.saturating_add(current.duration.into());
                 (current.timestamp, current.duration, current.last_packet) = (timestamp, duration, now);
             }
             // Older than what is being heard: reordered, and already counted.

@@ -118,3 +118,14 @@ fn only_whole_events_of_the_keypad_are_digits() {
     assert_eq!(receiver.on_packet(0, &[16, 138, 3, 32], Instant::now()), None);
     assert_eq!(receiver.on_packet(0, &[11, 138, 3, 32], Instant::now()), Some(ReceivedDigit { tone: '#', duration: MS(100) }));
 }
+
+#[test]
+fn a_digit_that_goes_on_for_ever_is_counted_up_to_what_there_is_room_for() {
+    let (mut receiver, start) = (DtmfReceiver::new(8_000), Instant::now());
+    // Each packet is the next segment of the same event (RFC 4733 section 2.5.1.3).
+    for segment in 0..70_000_u32 {
+        assert_eq!(receiver.on_packet(segment.wrapping_mul(0xffff), &[1, 10, 0xff, 0xff], start), None);
+    }
+    let told = receiver.handle_timeout(start + MS(1_000)).unwrap();
+    assert_eq!((told.tone, told.duration.as_secs()), ('1', (u64::from(u32::MAX) + 0xffff) / 8_000));
+}
