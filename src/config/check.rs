@@ -356,6 +356,13 @@ mod tests {
     }
 
     #[test]
+    fn a_list_without_an_item_is_a_fault() {
+        for key in ["HOST", "WEBRTC_ANNOUNCED_IP", "FREESWITCH_HOST", "SIP_ALLOW", "ALLOWED_ORIGINS", "EMERGENCY_NUMBERS"] {
+            assert_eq!(faulty(&[(key, ", ,")]), [key]);
+        }
+    }
+
+    #[test]
     fn a_fault_says_what_was_read_and_what_is_allowed_in_one_line() {
         let fault = read(&[("PORT", "http")]).unwrap_err().remove(0).to_string();
         assert_eq!(fault, "PORT: read \"http\", allowed is a whole number from 0 to 65535");

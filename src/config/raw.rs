@@ -70,11 +70,11 @@ impl Raw {
         self.read(key, "an IPv4 or IPv6 address", |text| text.parse().ok())
     }
 
-    /// Items separated by commas or white space; the whole list is wrong if one item is.
+    /// Items separated by commas or white space; the whole list is wrong if one item is, or if there is none.
     pub(super) fn list<T>(&mut self, key: &'static str, allowed: &str, parse: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
         self.read(key, allowed, |text| {
             let items = text.split(|c: char| c == ',' || c.is_whitespace()).filter(|item| !item.is_empty());
-            items.map(parse).collect()
+            items.map(parse).collect::<Option<Vec<_>>>().filter(|items| !items.is_empty())
         })
     }
 }
