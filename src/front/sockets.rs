@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
-use serde::Deserialize;
 use serde_json::Value;
 use socketioxide::adapter::Adapter;
 use socketioxide::extract::{AckSender, Event, SocketRef, TryData};
@@ -254,12 +253,7 @@ fn request(hub: &Arc<Hub>, id: SocketId, event: String, ack: AckSender, payload:
 
 /// `auth:refresh`: a newer token of the same agent.
 fn refresh(hub: &Hub, session: &Session, payload: Value) -> Result<Reply, Refusal> {
-    #[derive(Deserialize)]
-    struct Refresh {
-        token: String,
-    }
-    let wrong = |_| Refusal::new(Code::BadRequest, "token: is missing or no text");
-    let Refresh { token } = serde_json::from_value(payload).map_err(wrong)?;
+    let token = wire::refreshed_token(payload)?;
     let known = &session.admission;
     let auth = AuthPayload {
         token: Some(token),

@@ -46,6 +46,18 @@ pub fn action(event: &str, payload: Value) -> Result<Action, Refusal> {
     }
 }
 
+/// Reads `auth:refresh`, which the front answers by itself: the new token.
+///
+/// # Errors
+/// `BAD_REQUEST` naming the field.
+pub fn refreshed_token(payload: Value) -> Result<String, Refusal> {
+    #[derive(Deserialize)]
+    struct Refresh {
+        token: String,
+    }
+    read::<Refresh>(payload).map(|refresh| refresh.token)
+}
+
 #[derive(Deserialize)]
 struct CreateTransport {
     direction: String,
@@ -411,6 +423,10 @@ mod tests {
         assert_eq!(refused("webrtc:connect-transport", nested), bad("dtlsParameters.fingerprints[0].value: is missing"));
         let produce = json!({"transportId": ID, "kind": "audio", "rtpParameters": {}});
         assert_eq!(refused("webrtc:produce", produce), bad("rtpParameters.codecs: is missing"));
+        let token = |payload| refreshed_token(payload).map_err(|refusal| refusal.message);
+        assert_eq!(token(json!({"token": "t"})), Ok("t".to_owned()));
+        assert_eq!(token(Value::Null), Err("token: is missing".to_owned()));
+        assert_eq!(token(json!(["t"])), Err("payload: must be an object".to_owned()));
     }
 
     #[test]
