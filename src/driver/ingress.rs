@@ -72,10 +72,11 @@ fn run(mut router: Router, socket: &Socket, sources: &SipSources, stop: &AtomicB
         }
         let count = receiver.receive(socket).unwrap_or(0);
         for place in 0..count {
-            if let Some((from, packet)) = receiver.take(place, &mut pool)
-                && sources.allow(from.ip())
-            {
+            let Some((from, packet)) = receiver.take(place, &mut pool) else { continue };
+            if sources.allow(from.ip()) {
                 router.hand_over(from, packet, now);
+            } else {
+                sources.count_dropped_in_public();
             }
         }
     }

@@ -349,7 +349,8 @@ impl Io {
         if let Answer::Rest(reply) = &mut answer
             && let QueryReply::Stats(stats) = &mut **reply
         {
-            stats.dropped.extend([("unsent", self.counters.unsent), ("sip_source_not_allowed", self.counters.foreign_sip)]);
+            let in_public = if self.id == ShardId(0) { self.sources.dropped_in_public() } else { 0 };
+            stats.dropped.extend([("unsent", self.counters.unsent), ("sip_source_not_allowed", self.counters.foreign_sip + in_public)]);
         }
         answer
     }
