@@ -336,6 +336,16 @@ fn fault_of(headers: &Headers, request: Option<&Request>) -> Option<(u16, &'stat
     None
 }
 
+/// A sound message as it would be written again; `None` for anything else. What is written has to be read back as the same: only tests ask.
+#[doc(hidden)]
+pub fn rewritten(datagram: &[u8]) -> Option<Vec<u8>> {
+    match Message::parse(datagram).ok()? {
+        Message::Request(request) => Some(request.to_bytes()),
+        Message::Response(response) => Some(response.to_bytes()),
+        Message::Faulty(..) => None,
+    }
+}
+
 /// The usual reason phrase (RFC 3261 section 21 and the IANA registry).
 pub(super) fn phrase(status: u16) -> &'static str {
     match status {

@@ -14,4 +14,6 @@ mod user_agent;
 pub use event::{
     Address, IncomingCall, Invite, InviteFailure, OfferPending, Reason, ReasonProtocol, SessionKey, SipEvent, SipTransmit, UserAgentFull,
 };
+#[doc(hidden)]
+pub use message::rewritten;
 pub use user_agent::{Credentials, UserAgent, UserAgentConfig, UserAgentStats};

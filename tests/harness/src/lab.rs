@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use nexus_gateway::call::command::{
@@ -113,7 +113,7 @@ impl Lab {
         };
         let pbx_config = demo::Config { address: pbx_sip(), gateway: public_sip(), calls_max: 1_000, one_media_port };
         seed_bytes[31] = 1;
-        let mut pbx = DemoPbx::new(pbx_config, Sounds::g711(), seed_bytes, start, epoch());
+        let mut pbx = DemoPbx::new(pbx_config, SOUNDS.clone(), seed_bytes, start, epoch());
         (0..1_000).for_each(|pair| pbx.add_port(PBX_PORTS + 2 * pair));
         let links = [0, 1, 2, 3].map(|number| Link::new(quality, seed.wrapping_mul(4).wrapping_add(number)));
         let shard = Shard::new(config);
@@ -298,6 +298,20 @@ impl Lab {
             },
             other => panic!("stats: {other:?}"),
         }
+    }
+
+    /// A datagram of anybody arrives at the gateway; tells what the gateway sent at once because of it, and to whom.
+    pub fn inject(&mut self, from: SocketAddr, to: SocketAddr, bytes: &[u8]) -> Vec<(SocketAddr, Vec<u8>)> {
+        self.deliver_to_gateway(from, to, bytes);
+        let mut sent = Vec::new();
+        while let Some(output) = self.shard.poll_output() {
+            if let Output::Transmit(transmit) = &output {
+                sent.push((transmit.to, transmit.packet.bytes().to_vec()));
+            }
+            self.on_output(output);
+        }
+        self.settle();
+        sent
     }
 
     /// Lets time pass until `done` or for at most `limit`; tells whether it was done.
@@ -545,6 +559,11 @@ impl LabAgent {
         self.frame_numbers_heard().len()
     }
 
+    /// The number of the next spoken frame.
+    pub fn next_frame(&self) -> u32 {
+        self.frame
+    }
+
     /// How many frames were spoken.
     pub fn frames_spoken(&self) -> usize {
         (self.frame - self.first_frame) as usize
@@ -587,12 +606,24 @@ pub fn pbx_sip() -> SocketAddr {
     SocketAddr::new(PBX, 5060)
 }
 
-fn shard_sip() -> SocketAddr {
+/// The port that the shard signals from.
+pub fn shard_sip() -> SocketAddr {
     SocketAddr::new(GATEWAY, 5071)
 }
 
-fn browser_port() -> SocketAddr {
+/// The port of all browsers.
+pub fn browser_port() -> SocketAddr {
     SocketAddr::new(GATEWAY, 10_000)
+}
+
+/// RTP of the pair that all SIP legs share; its RTCP is on the port above.
+pub fn shared_rtp() -> SocketAddr {
+    SocketAddr::new(GATEWAY, SHARED_PAIR)
+}
+
+/// RTP of the PBX's first call.
+pub fn pbx_rtp() -> SocketAddr {
+    SocketAddr::new(PBX, PBX_PORTS)
 }
 
 fn epoch() -> SystemTime {
@@ -611,6 +642,9 @@ fn policy() -> Policy {
         dial: DialPolicy::default(),
     }
 }
+
+/// Made once: their sines take longer than everything else about a lab.
+static SOUNDS: LazyLock<Sounds> = LazyLock::new(Sounds::g711);
 
 const GATEWAY: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1));
 const PBX: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 2));
