@@ -10,6 +10,7 @@ mod gateway;
 mod incoming;
 mod leftovers;
 mod lost_socket;
+mod malformed;
 mod phone;
 mod refusals;
 mod rest;
@@ -36,6 +37,7 @@ const SCENARIOS: &[&[Scenario]] = &[
     controls::SCENARIOS,
     lost_socket::SCENARIOS,
     refusals::SCENARIOS,
+    malformed::SCENARIOS,
     rest::SCENARIOS,
     unreachable::SCENARIOS,
 ];
