@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpStream, UdpSocket};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -10,6 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use std::{env, process, thread};
 
+use nexus_gateway::config::PortRange;
 use serde_json::Value;
 
 /// What tokens are signed with.
@@ -25,6 +27,8 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 pub struct Gateway {
     child: Mutex<Child>,
     authority: String,
+    first_port: u16,
+    shards: u16,
     log: PathBuf,
 }
 
@@ -36,16 +40,18 @@ impl Gateway {
 
     /// The same with these settings beside.
     pub fn start_with(settings: &[(&str, &str)]) -> Self {
-        let (first, last) = free_ports();
-        let log = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("live-{}-{first}.log", process::id()));
+        let first_port = free_ports();
+        let shards = env::var("SHARDS").unwrap_or_else(|_| "1".to_owned());
+        let log = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("live-{}-{first_port}.log", process::id()));
         let mut child = Command::new(env!("CARGO_BIN_EXE_nexus-gateway"))
             // No `.env` of a developer may change the tests.
             .current_dir(env!("CARGO_TARGET_TMPDIR"))
             .env_clear()
-            .envs([("PORT", "0"), ("SIP_PORT", "0"), ("PIN_CORES", "0"), ("HOST", "127.0.0.1"), ("JWT_SECRET", SECRET)])
-            .env("SHARDS", env::var("SHARDS").unwrap_or_else(|_| "1".to_owned()))
-            .env("RTC_MIN_PORT", first.to_string())
-            .env("RTC_MAX_PORT", last.to_string())
+            .envs([("PORT", "0"), ("PIN_CORES", "0"), ("HOST", "127.0.0.1"), ("JWT_SECRET", SECRET)])
+            .env("SHARDS", &shards)
+            .env("SIP_PORT", first_port.to_string())
+            .env("RTC_MIN_PORT", (first_port + SIP_PORTS).to_string())
+            .env("RTC_MAX_PORT", (first_port + PORTS - 1).to_string())
             .env("RESUME_GRACE_SECONDS", GRACE.as_secs().to_string())
             .envs(settings.iter().copied())
             .stdin(Stdio::null())
@@ -68,7 +74,31 @@ impl Gateway {
             panic!("the gateway is not ready; its log:\n{}", fs::read_to_string(&log).unwrap_or_default())
         });
         let http = facts.split(' ').find_map(|fact| fact.strip_prefix("http=http://")).expect("the ready line names the address");
-        Self { child: Mutex::new(child), authority: http.to_owned(), log }
+        let shards = shards.parse().expect("SHARDS is a number");
+        Self { child: Mutex::new(child), authority: http.to_owned(), first_port, shards, log }
+    }
+
+    /// How many shards it has.
+    pub fn shards(&self) -> u16 {
+        self.shards
+    }
+
+    /// The public SIP port, and that of each shard.
+    pub fn sip_ports(&self) -> RangeInclusive<u16> {
+        self.first_port..=self.first_port + self.shards
+    }
+
+    /// `RTC_MIN_PORT` and `RTC_MAX_PORT`.
+    pub fn media_ports(&self) -> PortRange {
+        PortRange { min: self.first_port + SIP_PORTS, max: self.first_port + PORTS - 1 }
+    }
+
+    /// The memory that it has in use.
+    pub fn resident_kib(&self) -> u64 {
+        let id = self.child.lock().unwrap_or_else(PoisonError::into_inner).id();
+        let status = fs::read_to_string(format!("/proc/{id}/status")).expect("the gateway runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line on memory");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
     }
 
     /// `host:port` of HTTP and Socket.IO.
@@ -159,13 +189,12 @@ pub fn until<T>(what: &str, patience: Duration, mut ask: impl FnMut() -> Result<
     }
 }
 
-/// The first and the last of so many UDP ports in a row that nobody holds at the moment.
-fn free_ports() -> (u16, u16) {
+/// The first of so many UDP ports in a row that nobody holds at the moment.
+fn free_ports() -> u16 {
     // Test processes that run at the same time begin to look in different places.
     let starts = (0..RANGES).map(|range| FIRST_PORT + PORTS * ((range + process::id() as u16) % RANGES));
     let is_free = |first: &u16| (*first..first + PORTS).all(|port| UdpSocket::bind(("0.0.0.0", port)).is_ok());
-    let first = starts.into_iter().find(is_free).expect("free UDP ports");
-    (first, first + PORTS - 1)
+    starts.into_iter().find(is_free).expect("free UDP ports")
 }
 
 /// A cold start reads the binary from disk.
@@ -177,4 +206,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// Below the ports that the system gives out by itself.
 const FIRST_PORT: u16 = 20_000;
 const PORTS: u16 = 100;
+
+/// So many of them are for SIP.
+const SIP_PORTS: u16 = 10;
 const RANGES: u16 = 100;

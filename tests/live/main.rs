@@ -15,6 +15,7 @@ mod phone;
 mod refusals;
 mod rest;
 mod socket_io;
+mod stranger;
 mod tokens;
 mod two_calls;
 mod unreachable;
@@ -68,17 +69,18 @@ fn main() -> ExitCode {
     // Whatever the scenarios did, nothing of it is left; asked for only when no failed one has left something behind.
     if failed.is_empty() {
         let last = gateway.clone();
-        let run = move || leftovers::nothing_is_left_once_every_agent_has_gone(&last);
-        let thread = thread::Builder::new().name("nothing_is_left_once_every_agent_has_gone".to_owned()).spawn(run).expect("a thread");
-        match thread.join() {
-            Ok(()) => println!("nothing_is_left_once_every_agent_has_gone ... ok"),
-            Err(_) => failed.push("nothing_is_left_once_every_agent_has_gone"),
-        }
+        failed.extend(alone("nothing_is_left_once_every_agent_has_gone", move || {
+            leftovers::nothing_is_left_once_every_agent_has_gone(&last);
+        }));
     }
     let ended = gateway.stop();
     if ended != Some(0) {
         println!("the gateway ended with {ended:?} when it was told to by SIGTERM");
         failed.push("the_gateway_ends_with_0_on_sigterm");
+    }
+    let name = "a_strangers_ten_thousand_packets_a_second_cost_a_call_nothing";
+    if is_wanted(name) {
+        failed.extend(alone(name, stranger::a_strangers_ten_thousand_packets_a_second_cost_a_call_nothing));
     }
     println!("\nall scenarios took {:.1} s", begun.elapsed().as_secs_f64());
     if failed.is_empty() {
@@ -87,4 +89,14 @@ fn main() -> ExitCode {
     println!("the gateway's log:\n{}", gateway.log());
     println!("FAILED: {}", failed.join(", "));
     ExitCode::FAILURE
+}
+
+/// Runs a scenario beside nothing else; gives its name back if it failed.
+fn alone(name: &'static str, scenario: impl FnOnce() + Send + 'static) -> Option<&'static str> {
+    let thread = thread::Builder::new().name(name.to_owned()).spawn(scenario).expect("a thread");
+    match thread.join() {
+        Ok(()) => println!("{name} ... ok"),
+        Err(_) => return Some(name),
+    }
+    None
 }

@@ -105,6 +105,17 @@ impl Phone {
         (0..count).map(|_| self.hear_one()).collect()
     }
 
+    /// What is heard until nothing comes for a while.
+    pub fn hear_the_rest(&self) -> Vec<ReceivedRtp> {
+        let heard = std::iter::from_fn(|| self.loudspeaker.event(QUIET));
+        let packets = heard.filter_map(|event| match event {
+            BrowserEvent::Rtp(packet) => Some(packet),
+            BrowserEvent::Connected => None,
+            event @ (BrowserEvent::IceDisconnected | BrowserEvent::Closed | BrowserEvent::Broken(_)) => panic!("{event:?}"),
+        });
+        packets.collect()
+    }
+
     /// Listens until a packet comes that fits.
     pub fn hear_until(&self, what: &str, fits: impl Fn(&ReceivedRtp) -> bool) -> ReceivedRtp {
         let give_up_at = Instant::now() + PATIENCE;
@@ -212,6 +223,9 @@ pub fn spoken_number(packet: &ReceivedRtp) -> Option<u16> {
     let number = u16::from_be_bytes([high, low]);
     (packet.payload == speech(number)).then_some(number)
 }
+
+/// The demo PBX echoes nothing but what it hears.
+const QUIET: Duration = Duration::from_secs(1);
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
