@@ -418,7 +418,7 @@ fn digits(number: Number) -> &'static str {
         Number::Uri => "sip:100@elsewhere.example",
         Number::Emergency => "112",
         Number::Blocked => "0900123",
-        Number::NoNumber => "no number",
+        Number::Nonsense => "no number",
     }
 }
 

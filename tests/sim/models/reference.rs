@@ -90,7 +90,7 @@ impl Reference {
             return Expected::DialedBefore(call.id);
         }
         match number {
-            Number::NoNumber => Expected::Refused(Code::InvalidNumber),
+            Number::Nonsense => Expected::Refused(Code::InvalidNumber),
             Number::Blocked => Expected::Refused(Code::DestinationBlocked),
             Number::Emergency => Expected::Dialed { agent, own_id },
             _ if self.live(agent).count() >= calls_max => Expected::Refused(Code::CallLimit),

@@ -123,7 +123,7 @@ pub enum Number {
     Uri,
     Emergency,
     Blocked,
-    NoNumber,
+    Nonsense,
 }
 
 /// What the PBX does.
@@ -345,7 +345,7 @@ fn ask() -> impl Strategy<Value = Ask> {
 fn number() -> impl Strategy<Value = Number> {
     prop_oneof![
         8 => Just(Number::Answers), 4 => Just(Number::Rings), 2 => Just(Number::EarlyMedia), 2 => Just(Number::OnlyTries),
-        1 => Just(Number::Busy), 1 => Just(Number::Uri), 1 => Just(Number::Emergency), 1 => Just(Number::Blocked), 1 => Just(Number::NoNumber),
+        1 => Just(Number::Busy), 1 => Just(Number::Uri), 1 => Just(Number::Emergency), 1 => Just(Number::Blocked), 1 => Just(Number::Nonsense),
     ]
 }
 

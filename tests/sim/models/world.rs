@@ -184,7 +184,7 @@ impl World {
             SHARED_PAIR => LocalSocket::Rtp(PortPair::SHARED),
             _ if port == SHARED_PAIR + 1 => LocalSocket::Rtcp(PortPair::SHARED),
             _ => match self.own_pairs.iter().find(|(_, rtp)| **rtp == port & !1) {
-                Some((pair, _)) if port % 2 == 0 => LocalSocket::Rtp(*pair),
+                Some((pair, _)) if port.is_multiple_of(2) => LocalSocket::Rtp(*pair),
                 Some((pair, _)) => LocalSocket::Rtcp(*pair),
                 None => return,
             },
