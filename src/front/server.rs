@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN, RETRY_AFTER};
-use axum::http::{HeaderMap, HeaderValue, Method};
+use axum::http::{HeaderMap, HeaderValue, Method, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
@@ -154,6 +154,7 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router) {
     }
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(Peer(peer.ip()));
+        detach_head(&mut request);
         router.clone().call(request)
     });
     let served = http1::Builder::new()
@@ -165,6 +166,19 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router) {
         .await;
     if let Err(error) = served {
         tracing::debug!(%error, "a connection ended badly");
+    }
+}
+
+/// Copies the head's texts out of the buffer that hyper has read them into. A Socket.IO connection keeps the head of its handshake for as long
+/// as it lives, and each slice of the buffer would keep all 8 KiB of it.
+fn detach_head<B>(request: &mut hyper::Request<B>) {
+    for value in request.headers_mut().values_mut() {
+        if let Ok(copy) = HeaderValue::from_bytes(value.as_bytes()) {
+            *value = copy;
+        }
+    }
+    if let Ok(copy) = Uri::try_from(request.uri().to_string()) {
+        *request.uri_mut() = copy;
     }
 }
 
