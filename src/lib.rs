@@ -2,6 +2,7 @@
 
 // Layer 0: words and numbers.
 pub mod codec;
+pub mod histogram;
 pub mod ids;
 pub mod limits;
 // Layer 1: datagrams.

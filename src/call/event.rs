@@ -120,6 +120,22 @@ pub enum EndReason {
 }
 
 impl EndReason {
+    /// All of them, in their order.
+    pub const ALL: [EndReason; 12] = [
+        EndReason::Hangup,
+        EndReason::Cancelled,
+        EndReason::Rejected,
+        EndReason::NoAnswer,
+        EndReason::Transferred,
+        EndReason::AgentLost,
+        EndReason::MediaTimeout,
+        EndReason::SessionTimeout,
+        EndReason::Terminated,
+        EndReason::Drained,
+        EndReason::GatewayRestart,
+        EndReason::Internal,
+    ];
+
     /// The word on the wire.
     pub fn as_str(self) -> &'static str {
         match self {

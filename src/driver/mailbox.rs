@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crossbeam::queue::ArrayQueue;
 
+use super::figures::ShardFigures;
 use crate::ids::ShardId;
 use crate::shard::io::{Input, Output};
 
@@ -22,6 +23,7 @@ pub struct MailboxFull;
 #[derive(Clone, Debug)]
 pub struct ShardMailbox {
     shared: Arc<Shared<Input>>,
+    figures: Arc<Mutex<ShardFigures>>,
 }
 
 impl ShardMailbox {
@@ -47,6 +49,16 @@ impl ShardMailbox {
         stuck
     }
 
+    /// Inputs that wait right now.
+    pub fn waiting(&self) -> usize {
+        self.shared.queue.len()
+    }
+
+    /// What the shard last published.
+    pub fn figures(&self) -> ShardFigures {
+        self.figures.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Tells the shard's thread to end, with its next tick.
     pub fn stop(&self) {
         self.shared.stopped.store(true, Ordering::SeqCst);
@@ -58,6 +70,7 @@ impl ShardMailbox {
 #[derive(Debug)]
 pub struct ShardInbox {
     shared: Arc<Shared<Input>>,
+    figures: Arc<Mutex<ShardFigures>>,
 }
 
 impl ShardInbox {
@@ -79,6 +92,11 @@ impl ShardInbox {
     /// Whether the thread is to end.
     pub fn stopped(&self) -> bool {
         self.shared.stopped.load(Ordering::SeqCst)
+    }
+
+    /// Shows these figures to whoever holds a mailbox.
+    pub fn publish(&self, figures: ShardFigures) {
+        *self.figures.lock().unwrap_or_else(PoisonError::into_inner) = figures;
     }
 
     /// Says whom to wake, ahead of the first sleep. Ready at once.
@@ -108,8 +126,8 @@ impl Drop for ShardInbox {
 
 /// Makes a mailbox for `capacity` inputs.
 pub fn mailbox(capacity: usize) -> (ShardMailbox, ShardInbox) {
-    let shared = Arc::new(Shared::new(capacity));
-    (ShardMailbox { shared: shared.clone() }, ShardInbox { shared })
+    let (shared, figures) = (Arc::new(Shared::new(capacity)), Arc::<Mutex<ShardFigures>>::default());
+    (ShardMailbox { shared: shared.clone(), figures: figures.clone() }, ShardInbox { shared, figures })
 }
 
 /// Where a shard's answers and events go: the front's side of the way back.

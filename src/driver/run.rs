@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::figures::{ShardFigures, ThreadFigures, Watch};
 use super::mailbox::{OutputSink, ShardInbox};
 use super::park::Parker;
 use super::placement::Placement;
@@ -93,17 +94,8 @@ struct Io {
     backlog: VecDeque<Output>,
     placement: Arc<Placement>,
     sources: Arc<SipSources>,
-    counters: Counters,
+    figures: ThreadFigures,
     loss_logged: Option<(Instant, u64)>,
-}
-
-/// What the driver itself did and dropped.
-#[derive(Clone, Copy, Debug, Default)]
-struct Counters {
-    /// Datagrams that the kernel did not take.
-    unsent: u64,
-    /// SIP datagrams from sources that are not allowed.
-    foreign_sip: u64,
 }
 
 /// What a tick found.
@@ -149,8 +141,8 @@ impl Runner {
         let mut shard = Shard::new(seat.config);
         let receiver = Receiver::new(&mut shard.packets);
         let (placement, sources) = (seat.placement, seat.sources);
-        let (backlog, counters) = (VecDeque::new(), Counters::default());
-        let io = Io { id, sockets, sink: seat.sink, backlog, placement, sources, counters, loss_logged: None };
+        let (backlog, figures) = (VecDeque::new(), ThreadFigures::default());
+        let io = Io { id, sockets, sink: seat.sink, backlog, placement, sources, figures, loss_logged: None };
         Ok(Self { shard, io, receiver, ready: Vec::with_capacity(BATCH), inbox: seat.inbox })
     }
 
@@ -167,8 +159,9 @@ impl Runner {
     pub async fn run(mut self, parker: Parker) -> ShardExit {
         let mut quiet = 0;
         std::future::poll_fn(|cx| self.inbox.introduce(cx)).await;
+        let mut watch = Watch::start(Instant::now());
         loop {
-            let start = Instant::now();
+            watch.woke(Instant::now(), &mut self.io.figures);
             let tick = match catch_unwind(AssertUnwindSafe(|| self.tick())) {
                 Ok(tick) => tick,
                 Err(panic) => return ShardExit::Panicked(words(&*panic)),
@@ -176,16 +169,25 @@ impl Runner {
             if self.inbox.stopped() {
                 return ShardExit::Stopped;
             }
+            let took = watch.worked(Instant::now(), &mut self.io.figures);
+            if watch.publish_due() {
+                self.publish();
+            }
             quiet = if tick == Tick::Quiet && self.io.backlog.is_empty() { quiet + 1 } else { 0 };
             if tick == Tick::Behind {
                 // A plain yield would leave the executor's own I/O unpolled for as long as we are behind.
                 glommio::timer::sleep(BREATH).await;
             } else if quiet < QUIET_TICKS {
-                glommio::timer::sleep(TICK.saturating_sub(start.elapsed()).max(BREATH)).await;
+                glommio::timer::sleep(TICK.saturating_sub(took).max(BREATH)).await;
             } else {
                 parker.park(&self.inbox, self.longest_sleep()).await;
             }
         }
+    }
+
+    fn publish(&mut self) {
+        self.io.figures.outputs_held = self.io.backlog.len();
+        self.inbox.publish(ShardFigures { core: self.shard.figures(), thread: self.io.figures.clone() });
     }
 
     fn longest_sleep(&self) -> Duration {
@@ -252,10 +254,11 @@ impl Runner {
     fn take_batch(&mut self, socket: LocalSocket) -> usize {
         let count = self.io.sockets.receive(socket, &mut self.receiver);
         let now = Instant::now();
+        self.io.figures.received += count as u64;
         for place in 0..count {
             let Some((from, packet)) = self.receiver.take(place, &mut self.shard.packets) else { continue };
             if socket == LocalSocket::Sip && !self.io.sources.allow(from.ip()) {
-                self.io.counters.foreign_sip += 1;
+                self.io.figures.foreign_sip += 1;
                 self.shard.packets.give_back(packet);
                 continue;
             }
@@ -334,14 +337,15 @@ impl Io {
         let sent = self.sockets.flush(&mut shard.packets);
         self.count(sent);
         let (logged_at, logged) = self.loss_logged.map_or((None, 0), |(at, count)| (Some(at), count));
-        if self.counters.unsent > logged && logged_at.is_none_or(|at| now.saturating_duration_since(at) >= LOSS_LOG_GAP) {
-            tracing::warn!(shard = self.id.0, count = self.counters.unsent - logged, "datagrams were not taken by the kernel");
-            self.loss_logged = Some((now, self.counters.unsent));
+        if self.figures.unsent > logged && logged_at.is_none_or(|at| now.saturating_duration_since(at) >= LOSS_LOG_GAP) {
+            tracing::warn!(shard = self.id.0, count = self.figures.unsent - logged, "datagrams were not taken by the kernel");
+            self.loss_logged = Some((now, self.figures.unsent));
         }
     }
 
     fn count(&mut self, sent: Sent) {
-        self.counters.unsent += sent.failed;
+        self.figures.sent += sent.sent;
+        self.figures.unsent += sent.failed;
     }
 
     /// The shard's figures are asked of the core, which does not know what the driver dropped.
@@ -350,7 +354,7 @@ impl Io {
             && let QueryReply::Stats(stats) = &mut **reply
         {
             let in_public = if self.id == ShardId(0) { self.sources.dropped_in_public() } else { 0 };
-            stats.dropped.extend([("unsent", self.counters.unsent), ("sip_source_not_allowed", self.counters.foreign_sip + in_public)]);
+            stats.dropped.extend([("unsent", self.figures.unsent), ("sip_source_not_allowed", self.figures.foreign_sip + in_public)]);
         }
         answer
     }

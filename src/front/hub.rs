@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::DemoNumbers;
 use super::auth::Verifier;
 use super::directory::Directories;
+use super::metrics::{Metrics, Outputs};
 use super::requests::Requests;
 use super::sockets::Session;
 use crate::config::Config;
@@ -27,6 +28,7 @@ pub(super) struct Hub {
     /// What may be dialled on the demo PBX, for the agent page; empty where another PBX answers.
     pub(super) demo_numbers: DemoNumbers,
     pub(super) requests: Requests,
+    pub(super) metrics: Arc<Metrics>,
     pub(super) started: Instant,
     /// The last health check: the route is public, and must not let a stranger keep the shards busy.
     pub(super) health: tokio::sync::Mutex<Option<(Instant, wire::HealthBody)>>,
@@ -39,6 +41,7 @@ impl Hub {
         config: Arc<Config>,
         directories: Directories,
         mailboxes: Vec<ShardMailbox>,
+        outputs: Outputs,
         placement: Arc<Placement>,
         demo_numbers: DemoNumbers,
     ) -> Self {
@@ -48,6 +51,7 @@ impl Hub {
             directories,
             placement,
             demo_numbers,
+            metrics: Arc::new(Metrics::new(mailboxes.clone(), outputs)),
             requests: Requests::new(mailboxes),
             started: Instant::now(),
             health: tokio::sync::Mutex::new(None),
@@ -71,10 +75,13 @@ impl Hub {
 
     pub(super) fn enter(&self, session: Arc<Session>) {
         self.sessions().insert(session.id, session);
+        self.metrics.entered();
     }
 
     pub(super) fn leave(&self, socket: SocketId) -> Option<Arc<Session>> {
-        self.sessions().remove(&socket)
+        let session = self.sessions().remove(&socket)?;
+        self.metrics.left();
+        Some(session)
     }
 
     /// Carries out what a shard asks of the front, in the shard's order: an acknowledgement goes out before the events that it causes.

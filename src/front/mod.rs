@@ -58,6 +58,7 @@ pub struct Prepared {
     listeners: Listeners,
     outputs: Vec<mpsc::Receiver<Output>>,
     sinks: Vec<Box<dyn OutputSink>>,
+    waiting: metrics::Outputs,
 }
 
 /// The running front. Dropping it leaves it running; [`Front::stop`] ends it.
@@ -76,8 +77,9 @@ impl Front {
         let listeners = Listeners::bind(&config.http)?;
         let channels = (0..config.shards.count).map(|_| mpsc::channel(OUTPUTS_WAITING));
         let (senders, outputs): (Vec<_>, Vec<_>) = channels.unzip();
+        let waiting = senders.iter().map(mpsc::Sender::downgrade).collect();
         let sinks = senders.into_iter().map(|sender| Box::new(FrontSink { sender }) as Box<dyn OutputSink>).collect();
-        Ok(Prepared { config, directories, demo_numbers, listeners, outputs, sinks })
+        Ok(Prepared { config, directories, demo_numbers, listeners, outputs, sinks, waiting })
     }
 
     /// Stops accepting, closes every connection (clients come back by themselves, to whoever listens then) and waits for the thread.
@@ -106,11 +108,11 @@ impl Prepared {
     /// # Errors
     /// [`FrontError::Start`].
     pub fn start(self, mailboxes: Vec<ShardMailbox>, placement: Arc<Placement>, core: Option<usize>) -> Result<Front, FrontError> {
-        let Prepared { config, directories, demo_numbers, listeners, outputs, sinks: _ } = self;
+        let Prepared { config, directories, demo_numbers, listeners, outputs, sinks: _, waiting } = self;
         directories.announce(&placement);
         // One thread, and so one order: socketioxide queues CONNECT and calls our handler without a pause that an event could slip into.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(FrontError::Start)?;
-        let hub = Arc::new(Hub::new(config, directories, mailboxes, placement, demo_numbers));
+        let hub = Arc::new(Hub::new(config, directories, mailboxes, waiting, placement, demo_numbers));
         let (stop, stopped) = oneshot::channel();
         let serve = move || {
             if let Some(id) = core

@@ -23,7 +23,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::hub::Hub;
 use super::requests::overloaded;
-use super::{FrontError, rest, sockets};
+use super::{FrontError, metrics, rest, sockets};
 use crate::call::error::{Code, Refusal};
 use crate::config::HttpConfig;
 use crate::ids::ShardId;
@@ -102,6 +102,7 @@ pub(super) async fn serve(hub: Arc<Hub>, listeners: Listeners, outputs: Vec<mpsc
         .allow_methods([Method::GET, Method::POST])
         .allow_headers([AUTHORIZATION, CONTENT_TYPE]);
     let router = rest::router(hub.clone()).layer(socket_io).layer(from_fn_with_state(hub.clone(), guard)).layer(cors);
+    let router = router.layer(from_fn_with_state(hub.clone(), metrics::count));
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut accepting = Vec::new();
     for (address, listener) in listeners.bound {

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 
 use super::auth::{Admission, AuthPayload, is_local};
 use super::hub::Hub;
+use super::metrics::Metrics;
 use super::requests::overloaded;
 use super::server::Peer;
 use crate::call::command::{Command, Identity, Reply};
@@ -40,7 +41,10 @@ pub(super) fn layer(hub: &Arc<Hub>) -> (SocketIoLayer, SocketIo) {
         .ws_max_frame_size(frame)
         .build_layer();
     let admitting = hub.clone();
-    let admit = move |socket: SocketRef, TryData(auth): TryData<Value>| ready(admit(&admitting, &socket, auth.unwrap_or_default()));
+    let admit = move |socket: SocketRef, TryData(auth): TryData<Value>| {
+        let admitted = admit(&admitting, &socket, auth.unwrap_or_default());
+        ready(admitted.inspect_err(|turned_away| admitting.metrics.refused(turned_away.0.code)))
+    };
     let entering = hub.clone();
     let enter = move |socket: SocketRef| {
         enter(&entering, socket);
@@ -61,12 +65,14 @@ pub(super) struct Session {
     announced: AtomicBool,
     closing: AtomicBool,
     in_flight: AtomicUsize,
+    metrics: Arc<Metrics>,
 }
 
 impl Session {
     /// Sends an event. A client that takes nothing any more is disconnected: what it misses cannot be sent later.
-    pub(super) fn emit(self: &Arc<Self>, event: &str, payload: &Value) {
+    pub(super) fn emit(self: &Arc<Self>, event: &'static str, payload: &Value) {
         if !self.closing.load(Ordering::Relaxed) {
+            self.metrics.told(event);
             self.check(self.socket.emit(event, payload));
         }
     }
@@ -112,6 +118,7 @@ impl ClientRequest {
     /// Answers: the acknowledgement, or `error` for a refusal that nobody would see.
     pub(super) fn answer(self, answer: Result<Reply, Refusal>) {
         self.session.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.session.metrics.answered(&self.event, answer.as_ref().err().map(|refusal| refusal.code));
         match (self.ack, &answer) {
             (Some(ack), _) => self.session.check(ack.send(&wire::ack(&answer))),
             (None, Err(refusal)) => self.session.emit("error", &wire::error(&self.event, refusal, self.call)),
@@ -182,6 +189,7 @@ fn enter(hub: &Arc<Hub>, socket: SocketRef) {
         announced: AtomicBool::new(false),
         closing: AtomicBool::new(false),
         in_flight: AtomicUsize::new(0),
+        metrics: hub.metrics.clone(),
     });
     hub.enter(session.clone());
     tokio::spawn(watch_expiry(Arc::downgrade(hub), id, expiry));

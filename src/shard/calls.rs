@@ -79,11 +79,11 @@ impl Shard {
     }
 
     pub(super) fn add_call(&mut self, call: Call, now: Instant) -> CallKey {
-        let (id, agent) = (call.id, call.agent);
+        let (id, agent, direction) = (call.id, call.agent, call.direction);
         let baseline = self.browser_totals(agent);
         let key = self.calls.insert(CallSlot::new(call, Bridge::new(&mut self.rng, baseline, now)));
         self.calls_by_id.insert(id, key);
-        self.calls_total += 1;
+        self.call_counts.of(direction).started += 1;
         let agent = &mut self.agents[agent];
         agent.calls.push(key);
         agent.calls_today += 1;
@@ -335,6 +335,7 @@ impl Shard {
         self.calls[key].call.note(what, now);
         let worst = Self::worst_mos(&self.leg_stats(key));
         self.remember(key, state, now);
+        self.call_counts.of(self.calls[key].call.direction).closed(&event);
         self.tell_call(key, event);
 
         let mut slot = self.calls.remove(key).expect("only live calls are closed");

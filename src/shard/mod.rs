@@ -32,7 +32,7 @@ use crate::call::error::Refusal;
 use crate::ids::{AgentId, AgentKey, CallId, CallKey, ConsumerId, ProducerId, RequestId, SocketId, TenantId, TransportId, TransportKey};
 use crate::limits;
 use crate::net::{Datagram, LocalSocket, PacketKind, PacketPool, Transmit, classify};
-use crate::sip::{SessionKey, UserAgent, UserAgentConfig};
+use crate::sip::{MessageCounts, SessionKey, UserAgent, UserAgentConfig};
 
 use agents::Agent;
 pub use config::{Policy, ShardConfig, Trunk};
@@ -42,8 +42,8 @@ use io::{IngressTarget, Input, Output};
 use media::CallSlot;
 use ports::Ports;
 use query::EndedCalls;
-pub use stats::Drop;
-use stats::Drops;
+use stats::{CallCounts, Drops};
+pub use stats::{CallFigures, Drop, Figures};
 use transports::Transport;
 
 /// Everything that lives on one core. Time and inputs go in, outputs and a deadline come out; bad input is counted or answered.
@@ -63,7 +63,7 @@ pub struct Shard {
     calls: SlotMap<CallKey, CallSlot>,
     calls_by_id: FxHashMap<CallId, CallKey>,
     calls_by_session: SecondaryMap<SessionKey, CallKey>,
-    calls_total: u64,
+    call_counts: CallCounts,
     ended: EndedCalls,
     sip: UserAgent,
     /// Whether each SIP peer answered the last time that it was called or asked; one that nobody has called yet counts as there.
@@ -74,6 +74,8 @@ pub struct Shard {
     /// Peers that send the media of several calls from one port: their legs get pairs of their own from the start.
     colliding_peers: Vec<std::net::IpAddr>,
     drops: Drops,
+    sip_received: MessageCounts,
+    sip_sent: MessageCounts,
 }
 
 /// Who waits for a deadline.
@@ -120,11 +122,13 @@ impl Shard {
             calls: SlotMap::with_key(),
             calls_by_id: FxHashMap::default(),
             calls_by_session: SecondaryMap::new(),
-            calls_total: 0,
+            call_counts: CallCounts::default(),
             ended: EndedCalls::default(),
             sip,
             colliding_peers: Vec::new(),
             drops: Drops::default(),
+            sip_received: MessageCounts::default(),
+            sip_sent: MessageCounts::default(),
         }
     }
 

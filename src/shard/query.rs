@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Instant, SystemTime};
 
-use super::Shard;
+use super::{Figures, Shard};
 use crate::call::command::{AgentStats, LegKind, LegStats, Query, QueryReply, Reply, Scope, Session, ShardStats};
 use crate::call::error::Refusal;
 use crate::call::event::{CallState, CallView, EndReason, EndedBy};
@@ -127,7 +127,7 @@ impl Shard {
             shard,
             agents,
             calls,
-            calls_total: self.calls_total,
+            calls_total: self.call_counts.started(),
             transports: self.transports.len(),
             sip_transactions: sip.transactions,
             dialogs: sip.dialogs,
@@ -135,6 +135,26 @@ impl Shard {
             deadlines: self.deadlines.len(),
             dropped: self.drops.by_reason().chain(sip.dropped).collect(),
             sip_peers: self.peers_reachable.clone(),
+        }
+    }
+
+    /// Everything that is counted, as it stands now.
+    pub fn figures(&self) -> Figures {
+        let sip = self.sip_stats();
+        Figures {
+            agents: self.agents.len(),
+            agents_connected: self.agents_by_socket.len(),
+            transports: self.transports.len(),
+            calls: self.calls.len(),
+            sip_transactions: sip.transactions,
+            sip_dialogs: sip.dialogs,
+            port_pairs_in_use: self.ports.in_use(),
+            deadlines: self.deadlines.len(),
+            dropped: self.drops.by_reason().chain(sip.dropped).collect(),
+            outbound: self.call_counts.outbound.clone(),
+            inbound: self.call_counts.inbound.clone(),
+            sip_received: self.sip_received.clone(),
+            sip_sent: self.sip_sent.clone(),
         }
     }
 

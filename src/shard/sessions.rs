@@ -33,6 +33,7 @@ const NOT_ACCEPTABLE_HERE: u16 = 488;
 
 impl Shard {
     pub(super) fn on_sip(&mut self, datagram: Datagram, target: IngressTarget, now: Instant) {
+        self.sip_received.count(datagram.packet.bytes());
         self.sip.handle_datagram(datagram.packet.bytes(), datagram.from, datagram.socket, now);
         self.packets.give_back(datagram.packet);
         self.drive_sip_for(&target, now);
@@ -51,6 +52,7 @@ impl Shard {
     fn drive_sip_for(&mut self, target: &IngressTarget, now: Instant) {
         loop {
             while let Some(transmit) = self.sip.poll_transmit() {
+                self.sip_sent.count(&transmit.bytes);
                 self.transmit_copy(transmit.socket, transmit.to, &transmit.bytes);
             }
             match self.sip.poll_event() {
@@ -256,6 +258,7 @@ impl Shard {
         call.answered_at = Some(now);
         call.note("answered", now);
         let setup = now.duration_since(call.started_at);
+        self.call_counts.of(call.direction).answered(setup);
         let codec = call.codec().map_or("", |codec| codec.name());
         let agent = call.agent;
         let producer = self.agents[agent].remote_producer;

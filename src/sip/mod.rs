@@ -1,5 +1,6 @@
 //! SIP (RFC 3261) without I/O: messages, transactions, dialogs, digest authentication and a user agent on top of them.
 
+mod count;
 mod dialog;
 mod digest;
 mod event;
@@ -11,6 +12,7 @@ pub mod timers;
 mod transaction;
 mod user_agent;
 
+pub use count::MessageCounts;
 pub use event::{
     Address, IncomingCall, Invite, InviteFailure, OfferPending, Reason, ReasonProtocol, SessionKey, SipEvent, SipTransmit, UserAgentFull,
 };

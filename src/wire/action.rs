@@ -58,6 +58,38 @@ pub fn refreshed_token(payload: Value) -> Result<String, Refusal> {
     read::<Refresh>(payload).map(|refresh| refresh.token)
 }
 
+/// The event's name as a text of ours, if there is such a client event; what clients make up is never kept.
+pub fn known_event(event: &str) -> Option<&'static str> {
+    EVENTS.into_iter().find(|known| *known == event)
+}
+
+/// Everything that [`action`] reads, and `auth:refresh`, which is the front's own.
+const EVENTS: [&str; 23] = [
+    "auth:refresh",
+    "call:answer",
+    "call:dial",
+    "call:dtmf",
+    "call:hangup",
+    "call:hold",
+    "call:mute",
+    "call:reject",
+    "call:transfer",
+    "call:unhold",
+    "webrtc:close-consumer",
+    "webrtc:close-producer",
+    "webrtc:close-transport",
+    "webrtc:connect-transport",
+    "webrtc:consume",
+    "webrtc:create-transport",
+    "webrtc:get-router-capabilities",
+    "webrtc:get-stats",
+    "webrtc:pause-consumer",
+    "webrtc:pause-producer",
+    "webrtc:produce",
+    "webrtc:resume-consumer",
+    "webrtc:resume-producer",
+];
+
 #[derive(Deserialize)]
 struct CreateTransport {
     direction: String,
@@ -375,6 +407,15 @@ mod tests {
 
     fn bad(message: &str) -> (Code, String) {
         (Code::BadRequest, message.to_owned())
+    }
+
+    #[test]
+    fn an_event_is_known_where_it_can_be_read() {
+        for event in EVENTS {
+            let unknown = matches!(action(event, Value::Null), Err(refusal) if refusal.message.starts_with("unknown event"));
+            assert_eq!(unknown, event == "auth:refresh", "{event}");
+        }
+        assert_eq!((known_event("call:dial"), known_event("call:explode")), (Some("call:dial"), None));
     }
 
     #[test]

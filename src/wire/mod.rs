@@ -7,7 +7,7 @@ mod rest;
 mod view;
 
 pub use ack::{ack, error};
-pub use action::{action, refreshed_token};
+pub use action::{action, known_event, refreshed_token};
 pub use event::{ConnectedFacts, connected, event, expiring};
 pub use rest::{
     AgentStatsBody, CapabilitiesBody, FailureBody, Health, HealthBody, HealthChecks, Service, ServiceFacts, SessionBody, SessionsBody,

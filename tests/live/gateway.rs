@@ -133,6 +133,11 @@ impl Gateway {
         self.request("GET", path, "")
     }
 
+    /// The same where the body is no JSON.
+    pub fn text(&self, path: &str) -> (u16, String) {
+        self.exchange("GET", path, "")
+    }
+
     /// The same in somebody's name.
     pub fn get_as(&self, token: &str, path: &str) -> (u16, Value) {
         self.request("GET", path, &format!("Authorization: Bearer {token}\r\n"))
@@ -151,6 +156,11 @@ impl Gateway {
     }
 
     fn request(&self, method: &str, path: &str, headers: &str) -> (u16, Value) {
+        let (status, body) = self.exchange(method, path, headers);
+        (status, serde_json::from_str(&body).unwrap_or_else(|_| panic!("{method} {path} was answered with {status} {body}")))
+    }
+
+    fn exchange(&self, method: &str, path: &str, headers: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(&self.authority).expect("the gateway listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
         let head =
@@ -160,7 +170,7 @@ impl Gateway {
         stream.read_to_string(&mut answer).expect("an answer");
         let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status line");
-        (status, serde_json::from_str(body).unwrap_or_else(|_| panic!("{method} {path} was answered with {answer}")))
+        (status, body.to_owned())
     }
 }
 

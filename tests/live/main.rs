@@ -11,6 +11,7 @@ mod incoming;
 mod leftovers;
 mod lost_socket;
 mod malformed;
+mod metrics;
 mod phone;
 mod refusals;
 mod rest;
@@ -41,6 +42,7 @@ const SCENARIOS: &[&[Scenario]] = &[
     malformed::SCENARIOS,
     rest::SCENARIOS,
     unreachable::SCENARIOS,
+    metrics::SCENARIOS,
 ];
 
 fn main() -> ExitCode {
