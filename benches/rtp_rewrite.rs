@@ -1,11 +1,12 @@
 //! What a media packet costs in the core's media modules: SRTP both ways in each profile, the header rewrite, and all of it in a row,
 //! with one session (hot caches) and with a thousand (a shard's working set). Before it measures, it proves that no packet allocates.
 
-use std::alloc::{GlobalAlloc, Layout, System};
+mod counting;
+
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use counting::allocations;
 use criterion::{BatchSize, Criterion, Throughput};
 use nexus_gateway::codec::Codec;
 use nexus_gateway::net::{Packet, PacketPool};
@@ -13,28 +14,6 @@ use nexus_gateway::rtp::{Header, ReceiverStats, Rewriter, SenderStats};
 use nexus_gateway::srtp::{Inbound, MasterKey, Outbound, Profile};
 
 const PROFILES: [Profile; 3] = [Profile::AeadAes256Gcm, Profile::AeadAes128Gcm, Profile::Aes128CmSha1_80];
-
-/// Counts what goes through it.
-struct Counting;
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-// SAFETY: it only counts and passes every call on to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.dealloc(memory, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// A browser that sends, its leg in the gateway, and a browser that receives.
 struct Session {
@@ -128,10 +107,10 @@ fn nothing_allocates() {
             }
         };
         relay(1_000);
-        let before = ALLOCATIONS.load(Ordering::Relaxed);
+        let before = allocations();
         relay(100_000);
-        let allocations = ALLOCATIONS.load(Ordering::Relaxed) - before;
-        assert_eq!(allocations, 0, "{profile:?}: 100,000 packets allocated {allocations} times");
+        let allocated = allocations() - before;
+        assert_eq!(allocated, 0, "{profile:?}: 100,000 packets allocated {allocated} times");
     }
     println!("no allocation in 300,000 packets");
 }

@@ -2,15 +2,16 @@
 //! [`Shard::poll_output`] as what the driver would send. Its sessions are set up as real ones are, in virtual time: ICE and DTLS with
 //! fake browsers, a call to a SIP user agent. Every packet that is measured is also proven not to allocate.
 
-use std::alloc::{GlobalAlloc, Layout, System};
+mod counting;
+
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use counting::allocations;
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
 use nexus_gateway::call::command::{
     Action, Answer, Command, Dial, Direction, Identity, Query, QueryReply, Reply, Role, Scope, SipIdentity,
@@ -56,28 +57,6 @@ const PBX: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2)),
 
 /// The number that session 0 dials.
 const FIRST_NUMBER: usize = 100_000;
-
-/// Counts what goes through it.
-struct Counting;
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-// SAFETY: it only counts and passes every call on to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.dealloc(memory, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 unsafe extern "C" {
     fn clock_gettime(clock: i32, time: *mut [i64; 2]) -> i32;
@@ -417,14 +396,14 @@ impl World {
 
     /// What is measured: burst after burst comes in, goes through the core, and goes out, without an allocation.
     fn relay(&mut self, way: Way, arrivals: &[Arrival]) -> Duration {
-        let (elapsed, allocations) = self.relay_counted(way, arrivals);
-        assert_eq!(allocations, 0, "{}: {} packets allocated {allocations} times", way.name(), arrivals.len());
+        let (elapsed, allocated) = self.relay_counted(way, arrivals);
+        assert_eq!(allocated, 0, "{}: {} packets allocated {allocated} times", way.name(), arrivals.len());
         elapsed
     }
 
     fn relay_counted(&mut self, way: Way, arrivals: &[Arrival]) -> (Duration, u64) {
         let (arrives, leaves) = way.sockets();
-        let allocations = ALLOCATIONS.load(Ordering::Relaxed);
+        let before = allocations();
         let mut sent = 0;
         let start = processor_time();
         for burst in arrivals.chunks(BURST) {
@@ -440,9 +419,9 @@ impl World {
             }
         }
         let elapsed = processor_time() - start;
-        let allocations = ALLOCATIONS.load(Ordering::Relaxed) - allocations;
+        let allocated = allocations() - before;
         assert_eq!(sent, arrivals.len(), "{}: packets were dropped", way.name());
-        (elapsed, allocations)
+        (elapsed, allocated)
     }
 
     /// What of [`World::relay`] the kernel does in the gateway: packets come into the buffers of a burst.

@@ -10,7 +10,7 @@ use crate::net::PortPair;
 
 /// The shard's flows by remote address.
 #[derive(Debug)]
-pub(super) struct Demux {
+pub struct Demux {
     /// Addresses that ICE has validated, and whose transport they belong to.
     browsers: HashMap<SocketAddr, TransportKey, FxSeededState>,
     /// Negotiated RTP addresses of the PBX side.

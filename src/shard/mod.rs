@@ -8,7 +8,7 @@ mod calls;
 mod config;
 mod controls;
 mod deadlines;
-mod demux;
+pub mod demux;
 pub mod io;
 mod media;
 mod ports;

@@ -19,3 +19,9 @@ pub use event::{
 #[doc(hidden)]
 pub use message::rewritten;
 pub use user_agent::{Credentials, UserAgent, UserAgentConfig, UserAgentStats};
+
+/// Whether a datagram is a message that a user agent would act on. For the bench of the parser alone.
+#[doc(hidden)]
+pub fn is_message(datagram: &[u8]) -> bool {
+    message::Message::parse(datagram).is_ok()
+}
