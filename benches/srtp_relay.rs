@@ -292,7 +292,9 @@ impl World {
             }
             Output::Answer { answer, .. } => self.answer = Some(answer),
             Output::Connected { .. } | Output::Event { .. } | Output::AgentPresent { .. } => {}
-            Output::Disconnect { .. } | Output::OpenPair { .. } | Output::ClosePair(_) => panic!("not expected here: {output:?}"),
+            Output::Disconnect { .. } | Output::Reconnect { .. } | Output::Died | Output::OpenPair { .. } | Output::ClosePair(_) => {
+                panic!("not expected here: {output:?}")
+            }
         }
     }
 

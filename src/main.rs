@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::Parser;
 use nexus_gateway::config::{Config, LogConfig, LogFormat, Machine, Mode};
 use nexus_gateway::driver::{ShardEnd, ShardExit};
-use nexus_gateway::start::{Gateway, banner};
+use nexus_gateway::start::{Gateway, banner, panics};
 use rand::TryRngCore;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -61,6 +61,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     start_logging(config.log);
+    panics::log_panics();
     let (news, arrivals) = mpsc::channel();
     if let Err(error) = watch_signals(news.clone()) {
         complain(&format!("cannot watch for signals: {error}"));
@@ -85,8 +86,8 @@ fn main() -> ExitCode {
             tracing::info!(signal, "stopping");
             EXIT_TOLD
         }
-        Ok(News::Shard(ShardEnd { shard, exit: ShardExit::Panicked(words) })) => {
-            tracing::error!(%shard, words, "a shard panicked: this is a bug of the gateway; its calls are lost and the program ends");
+        Ok(News::Shard(ShardEnd { shard, exit: ShardExit::Broken(reason) })) => {
+            tracing::error!(%shard, reason, "a shard cannot go on: this is a bug of the gateway, and the program ends");
             EXIT_BUG
         }
         Ok(News::Shard(ShardEnd { shard, exit: ShardExit::Stopped })) => {

@@ -77,6 +77,36 @@ pub enum Action {
     Transfer { call: CallId, target: String, kind: TransferKind },
 }
 
+impl Action {
+    /// The call that it does something to.
+    pub fn call(&self) -> Option<CallId> {
+        match self {
+            Action::Answer { call }
+            | Action::Reject { call, .. }
+            | Action::Hangup { call }
+            | Action::Hold { call }
+            | Action::Unhold { call }
+            | Action::Mute { call, .. }
+            | Action::Dtmf(SendDtmf { call, .. })
+            | Action::Transfer { call, .. } => Some(*call),
+            Action::GetRouterCapabilities
+            | Action::CreateTransport { .. }
+            | Action::ConnectTransport { .. }
+            | Action::Produce { .. }
+            | Action::Consume { .. }
+            | Action::PauseProducer { .. }
+            | Action::ResumeProducer { .. }
+            | Action::CloseProducer { .. }
+            | Action::PauseConsumer { .. }
+            | Action::ResumeConsumer { .. }
+            | Action::CloseConsumer { .. }
+            | Action::CloseTransport { .. }
+            | Action::GetStats { .. }
+            | Action::Dial(_) => None,
+        }
+    }
+}
+
 /// Which way a browser transport carries media, seen from the browser.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
@@ -316,6 +346,10 @@ pub struct ShardStats {
     pub dialogs: usize,
     pub ports_in_use: usize,
     pub deadlines: usize,
+    /// Panics that were contained: bugs of ours.
+    pub panics: u64,
+    /// How often a shard has died here and another one has taken its place.
+    pub restarts: u64,
     /// Datagrams dropped, by reason; reasons that never happened are listed with 0.
     pub dropped: Vec<(&'static str, u64)>,
     /// Configured SIP peers and whether each has answered lately.

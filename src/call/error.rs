@@ -75,13 +75,18 @@ impl Code {
     /// Whether the same request may succeed a little later without any change.
     pub fn retryable(self) -> bool {
         match self {
-            Code::RateLimited | Code::Overloaded | Code::Draining | Code::MediaNotReady | Code::SipTimeout | Code::SipUnreachable => true,
+            Code::RateLimited
+            | Code::Overloaded
+            | Code::Draining
+            | Code::Internal
+            | Code::MediaNotReady
+            | Code::SipTimeout
+            | Code::SipUnreachable => true,
             Code::BadRequest
             | Code::Unauthorized
             | Code::Forbidden
             | Code::NotFound
             | Code::Conflict
-            | Code::Internal
             | Code::AuthRequired
             | Code::AuthInvalid
             | Code::AuthExpired

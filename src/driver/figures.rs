@@ -31,6 +31,8 @@ pub struct ThreadFigures {
     pub unsent: u64,
     /// SIP datagrams from sources that are not allowed.
     pub foreign_sip: u64,
+    /// Shards that have died here and have successors.
+    pub restarts: u64,
 }
 
 /// A tick of a busy shard is meant to be well within a millisecond; whatever is longer delays every call's media.
@@ -51,8 +53,8 @@ const TICK_BOUNDS: [Duration; 12] = [
 
 impl Default for ThreadFigures {
     fn default() -> Self {
-        let (asleep, outputs_held, received, sent, unsent, foreign_sip) = Default::default();
-        Self { ticks: Histogram::new(&TICK_BOUNDS), asleep, outputs_held, received, sent, unsent, foreign_sip }
+        let (asleep, outputs_held, received, sent, unsent, foreign_sip, restarts) = Default::default();
+        Self { ticks: Histogram::new(&TICK_BOUNDS), asleep, outputs_held, received, sent, unsent, foreign_sip, restarts }
     }
 }
 

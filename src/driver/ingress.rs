@@ -2,6 +2,7 @@
 //! after the shards, being the one thread that is never theirs.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
@@ -21,6 +22,9 @@ use crate::sip::ingress::Ingress;
 
 /// How long the thread may take to notice that it is to end.
 const LOOK_UP_EVERY: Duration = Duration::from_millis(200);
+
+/// A shard that does not run for this long hangs.
+const HANGS_AFTER: Duration = Duration::from_secs(10);
 
 /// What the thread works with.
 pub struct IngressSeat {
@@ -47,6 +51,7 @@ pub fn spawn(seat: IngressSeat) -> io::Result<JoinHandle<()>> {
         let router = Router {
             ingress: Ingress::new(shards, SIP_TRANSACTIONS_PER_SHARD * usize::from(shards)),
             next: 0,
+            silent: vec![None; seat.mailboxes.len()],
             mailboxes: seat.mailboxes,
             placement: seat.placement,
         };
@@ -68,13 +73,14 @@ fn run(mut router: Router, socket: &Socket, sources: &SipSources, stop: &AtomicB
         let now = Instant::now();
         if now.saturating_duration_since(looked_after) >= LOOK_AFTER_EVERY {
             looked_after = now;
-            router.look_after_shards();
+            router.look_after_shards(now);
         }
         let count = receiver.receive(socket).unwrap_or(0);
         for place in 0..count {
             let Some((from, packet)) = receiver.take(place, &mut pool) else { continue };
             if sources.allow(from.ip()) {
-                router.hand_over(from, packet, now);
+                // A datagram that makes the router panic is lost, and its sender will repeat it; nobody else may notice.
+                let _ = catch_unwind(AssertUnwindSafe(|| router.hand_over(from, packet, now)));
             } else {
                 sources.count_dropped_in_public();
             }
@@ -87,14 +93,39 @@ struct Router {
     /// Who refuses the next call that is for nobody.
     next: u16,
     mailboxes: Vec<ShardMailbox>,
+    /// For each shard, since when it has not run, if it has not.
+    silent: Vec<Option<Silence>>,
     placement: Arc<Placement>,
 }
 
+/// A shard that does not run.
+#[derive(Clone, Copy, Debug)]
+struct Silence {
+    since: Instant,
+    is_told: bool,
+}
+
 impl Router {
-    fn look_after_shards(&self) {
-        for (shard, mailbox) in self.mailboxes.iter().enumerate() {
-            if mailbox.look_after() {
-                tracing::warn!(shard, "a shard has not run for long; woken");
+    /// Wakes shards that do not run. One that hangs is only told of: a thread cannot be ended from outside without taking the others' memory with
+    /// it, and it may come back. Meanwhile it answers nothing, which health shows.
+    fn look_after_shards(&mut self, now: Instant) {
+        for (shard, (mailbox, silent)) in self.mailboxes.iter().zip(&mut self.silent).enumerate() {
+            match (mailbox.look_after(), &mut *silent) {
+                (true, None) => {
+                    tracing::warn!(shard, "a shard has not run for long; woken");
+                    *silent = Some(Silence { since: now, is_told: false });
+                }
+                (true, Some(silence)) if !silence.is_told && now.duration_since(silence.since) >= HANGS_AFTER => {
+                    tracing::error!(shard, "a shard hangs: its calls get no service until it goes on or the process is restarted");
+                    silence.is_told = true;
+                }
+                (true, Some(_)) | (false, None) => {}
+                (false, Some(silence)) => {
+                    if silence.is_told {
+                        tracing::error!(shard, after = ?now.duration_since(silence.since), "a shard that hung goes on");
+                    }
+                    *silent = None;
+                }
             }
         }
     }
@@ -130,6 +161,21 @@ fn turn(next: &mut u16, shards: u16) -> ShardId {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_shard_that_does_not_run_is_woken_at_once_and_hangs_after_ten_seconds_until_it_goes_on() {
+        let (mailbox, inbox) = crate::driver::mailbox(1);
+        let placement = Arc::new(Placement::new(1, crate::driver::Spread::Auto, 1));
+        let mut router = Router { ingress: Ingress::new(1, 1), next: 0, mailboxes: vec![mailbox], silent: vec![None], placement };
+        let start = Instant::now();
+        let mut look = |seconds| {
+            router.look_after_shards(start + Duration::from_secs(seconds));
+            router.silent[0].map(|silence| silence.is_told)
+        };
+        assert_eq!([look(0), look(1), look(10), look(11), look(12)], [None, Some(false), Some(false), Some(true), Some(true)]);
+        inbox.alive();
+        assert_eq!([look(13), look(14)], [None, Some(false)]);
+    }
 
     #[test]
     fn calls_for_nobody_are_refused_by_each_shard_in_turn() {

@@ -149,6 +149,11 @@ impl Placement {
         }
     }
 
+    /// A shard has lost all its agents: nobody there can be called until it is back.
+    pub fn shard_died(&self, shard: ShardId) {
+        self.write().agents.values_mut().filter(|entry| entry.shard == shard).for_each(|entry| entry.present = false);
+    }
+
     /// Whom a SIP request for `user` at `domain` is for.
     ///
     /// A name with exactly this domain counts more than one without; a host that is an address names no domain, so there every name counts.

@@ -7,6 +7,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rand::TryRngCore;
+use rand::rngs::OsRng;
+
 use super::figures::{ShardFigures, ThreadFigures, Watch};
 use super::mailbox::{OutputSink, ShardInbox};
 use super::park::Parker;
@@ -49,6 +52,10 @@ const BACKLOG_MAX: usize = 64 * 1024;
 /// At most one line about lost datagrams in this time.
 const LOSS_LOG_GAP: Duration = Duration::from_secs(10);
 
+/// A shard that dies this often in this time would die for ever: the process ends and whoever supervises it starts another.
+const DEATHS_MAX: usize = 5;
+const DEATHS_WINDOW: Duration = Duration::from_secs(60);
+
 /// Everything that a shard's thread works with.
 pub struct Seat {
     /// What the core is told.
@@ -72,17 +79,19 @@ pub struct Seat {
 pub enum ShardExit {
     /// It was told to.
     Stopped,
-    /// The core panicked; what it held is lost. With the panic's words.
-    Panicked(String),
+    /// It cannot go on, and why.
+    Broken(String),
 }
 
-/// A shard in its thread.
+/// A shard in its thread. The shard may die and have a successor; sockets, mailbox and sink stay.
 pub struct Runner {
     shard: Shard,
     io: Io,
     receiver: Receiver,
     ready: Vec<LocalSocket>,
     inbox: ShardInbox,
+    /// When shards have died here lately.
+    deaths: Vec<Instant>,
 }
 
 /// The shard's way out, apart from the shard so that both can be borrowed at once.
@@ -96,6 +105,8 @@ struct Io {
     sources: Arc<SipSources>,
     figures: ThreadFigures,
     loss_logged: Option<(Instant, u64)>,
+    /// The shard has said that it is dead.
+    is_shard_dead: bool,
 }
 
 /// What a tick found.
@@ -142,8 +153,8 @@ impl Runner {
         let receiver = Receiver::new(&mut shard.packets);
         let (placement, sources) = (seat.placement, seat.sources);
         let (backlog, figures) = (VecDeque::new(), ThreadFigures::default());
-        let io = Io { id, sockets, sink: seat.sink, backlog, placement, sources, figures, loss_logged: None };
-        Ok(Self { shard, io, receiver, ready: Vec::with_capacity(BATCH), inbox: seat.inbox })
+        let io = Io { id, sockets, sink: seat.sink, backlog, placement, sources, figures, loss_logged: None, is_shard_dead: false };
+        Ok(Self { shard, io, receiver, ready: Vec::with_capacity(BATCH), inbox: seat.inbox, deaths: Vec::new() })
     }
 
     /// Duplicates of the sockets, for a [`Parker`].
@@ -155,16 +166,20 @@ impl Runner {
         self.io.sockets.duplicates()
     }
 
-    /// Runs until it is told to stop, or until the core panics: a shard in an unknown state must not go on with its calls.
-    pub async fn run(mut self, parker: Parker) -> ShardExit {
+    /// Runs until it is told to stop, or until shards die here again and again.
+    pub async fn run(&mut self, parker: Parker) -> ShardExit {
         let mut quiet = 0;
         std::future::poll_fn(|cx| self.inbox.introduce(cx)).await;
         let mut watch = Watch::start(Instant::now());
         loop {
             watch.woke(Instant::now(), &mut self.io.figures);
             let tick = match catch_unwind(AssertUnwindSafe(|| self.tick())) {
-                Ok(tick) => tick,
-                Err(panic) => return ShardExit::Panicked(words(&*panic)),
+                Ok(tick) if !self.io.is_shard_dead => tick,
+                // The core contains its own panics; one of the driver's may have lost what the core wanted done.
+                Ok(_) | Err(_) => match self.restart() {
+                    Ok(()) => Tick::Busy,
+                    Err(exit) => return exit,
+                },
             };
             if self.inbox.stopped() {
                 return ShardExit::Stopped;
@@ -188,6 +203,39 @@ impl Runner {
     fn publish(&mut self) {
         self.io.figures.outputs_held = self.io.backlog.len();
         self.inbox.publish(ShardFigures { core: self.shard.figures(), thread: self.io.figures.clone() });
+    }
+
+    /// Puts a new shard in the place of one that is dead or not to be trusted, on the same sockets. Calls are ended and agents told as far as that
+    /// can be done; their clients are cut off and come back by themselves.
+    ///
+    /// # Errors
+    ///
+    /// Shards have died here too often, or the system gives no random bytes.
+    pub fn restart(&mut self) -> Result<(), ShardExit> {
+        let begun = Instant::now();
+        let told = catch_unwind(AssertUnwindSafe(|| {
+            self.shard.die(begun);
+            self.io.drain(&mut self.shard, begun);
+            self.io.flush(&mut self.shard, begun);
+        }));
+        if told.is_err() {
+            // Whatever it was that could not be told, this the front has to know.
+            let _ = catch_unwind(AssertUnwindSafe(|| self.io.deliver(Output::Died)));
+        }
+        self.io.is_shard_dead = false;
+        self.io.sockets.close_own_pairs();
+        self.io.placement.shard_died(self.io.id);
+        self.deaths.retain(|&at| begun.saturating_duration_since(at) < DEATHS_WINDOW);
+        self.deaths.push(begun);
+        if self.deaths.len() >= DEATHS_MAX {
+            return Err(ShardExit::Broken(format!("it died {DEATHS_MAX} times in {} s", DEATHS_WINDOW.as_secs())));
+        }
+        let mut seed = [0; 32];
+        OsRng.try_fill_bytes(&mut seed).map_err(|error| ShardExit::Broken(format!("no random bytes: {error}")))?;
+        self.shard = self.shard.successor(seed);
+        self.io.figures.restarts += 1;
+        tracing::error!(shard = self.io.id.0, took = ?begun.elapsed(), "a new shard has taken the place of one that died");
+        Ok(())
     }
 
     fn longest_sleep(&self) -> Duration {
@@ -309,7 +357,13 @@ impl Io {
                     let answer = self.with_own_counters(answer);
                     self.deliver(Output::Answer { request, answer });
                 }
-                Output::Connected { .. } | Output::Event { .. } | Output::Disconnect { .. } => self.deliver(output),
+                Output::Died => {
+                    self.is_shard_dead = true;
+                    self.deliver(Output::Died);
+                }
+                Output::Connected { .. } | Output::Event { .. } | Output::Disconnect { .. } | Output::Reconnect { .. } => {
+                    self.deliver(output);
+                }
             }
         }
     }
@@ -355,6 +409,7 @@ impl Io {
         {
             let in_public = if self.id == ShardId(0) { self.sources.dropped_in_public() } else { 0 };
             stats.dropped.extend([("unsent", self.figures.unsent), ("sip_source_not_allowed", self.figures.foreign_sip + in_public)]);
+            stats.restarts = self.figures.restarts;
         }
         answer
     }
@@ -369,10 +424,4 @@ impl Tick {
             (Tick::Quiet, Tick::Quiet) => Tick::Quiet,
         }
     }
-}
-
-/// What a panic said; the hook has printed where.
-fn words(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no words".to_owned())
 }

@@ -173,6 +173,11 @@ impl Sockets {
         self.own.remove(&pair);
     }
 
+    /// Closes every pair of a shard that is no more.
+    pub fn close_own_pairs(&mut self) {
+        self.own.clear();
+    }
+
     fn socket(&self, name: LocalSocket) -> Option<&Socket> {
         match name {
             LocalSocket::Browser => Some(&self.shared.browser),

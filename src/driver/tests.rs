@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::mailbox::{OutputSink, ShardMailbox, mailbox};
 use super::placement::{Placement, Spread};
 use super::{Load, Seat, ShardEnd, ShardExit, SharedSockets, SipSources, Socket, spawn_shard};
-use crate::call::command::{Command, Query, Scope};
+use crate::call::command::{Answer, Command, Query, QueryReply, Scope, ShardStats};
 use crate::config::DialPolicy;
 use crate::ids::{RequestId, ShardId};
 use crate::shard::io::{Input, Output};
@@ -20,17 +20,18 @@ use crate::webrtc::DtlsIdentity;
 /// Far longer than anything here takes, far shorter than a person's patience.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A front that can be told to have no room, or to break.
+/// A front that can be told to have no room, or to panic so many times.
 struct Sink {
     outputs: Sender<Output>,
     full: Arc<AtomicBool>,
     refused: Arc<AtomicUsize>,
-    broken: Arc<AtomicBool>,
+    panics: Arc<AtomicUsize>,
 }
 
 impl OutputSink for Sink {
     fn push(&mut self, _shard: ShardId, output: Output) -> Result<(), Output> {
-        assert!(!self.broken.load(Ordering::SeqCst), "broken on purpose");
+        let panics = self.panics.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        assert!(panics.is_err(), "on purpose");
         if self.full.load(Ordering::SeqCst) {
             self.refused.fetch_add(1, Ordering::SeqCst);
             return Err(output);
@@ -48,7 +49,7 @@ struct Lab {
     sip: SocketAddr,
     full: Arc<AtomicBool>,
     refused: Arc<AtomicUsize>,
-    broken: Arc<AtomicBool>,
+    panics: Arc<AtomicUsize>,
 }
 
 impl Lab {
@@ -58,8 +59,8 @@ impl Lab {
         let (mailbox, inbox) = mailbox(mailbox_size);
         let (sender, outputs) = mpsc::channel();
         let (end, ends) = mpsc::channel();
-        let (full, refused, broken) = <(Arc<AtomicBool>, Arc<AtomicUsize>, Arc<AtomicBool>)>::default();
-        let sink = Sink { outputs: sender, full: full.clone(), refused: refused.clone(), broken: broken.clone() };
+        let (full, refused, panics) = <(Arc<AtomicBool>, Arc<AtomicUsize>, Arc<AtomicUsize>)>::default();
+        let sink = Sink { outputs: sender, full: full.clone(), refused: refused.clone(), panics: panics.clone() };
         let sip = sockets.sip.address();
         let seat = Seat {
             config: config(&sockets),
@@ -71,7 +72,7 @@ impl Lab {
             sources: Arc::new(SipSources::new(None, [sip.ip()])),
         };
         let thread = spawn_shard(seat, None, move |news| drop(end.send(news))).unwrap();
-        Self { mailbox, outputs, ends, thread, sip, full, refused, broken }
+        Self { mailbox, outputs, ends, thread, sip, full, refused, panics }
     }
 
     /// Asks the shard for its figures, under a number.
@@ -84,6 +85,17 @@ impl Lab {
     fn answered(&self) -> u64 {
         match self.outputs.recv_timeout(PATIENCE).expect("an answer in time") {
             Output::Answer { request, .. } => request.0,
+            other => panic!("not an answer: {other:?}"),
+        }
+    }
+
+    /// The figures, once they have been asked for.
+    fn stats(&self) -> ShardStats {
+        match self.outputs.recv_timeout(PATIENCE).expect("an answer in time") {
+            Output::Answer { answer: Answer::Rest(reply), .. } => match *reply {
+                QueryReply::Stats(stats) => stats,
+                other => panic!("not the figures: {other:?}"),
+            },
             other => panic!("not an answer: {other:?}"),
         }
     }
@@ -188,11 +200,7 @@ fn sip_from_a_stranger_is_dropped_and_counted() {
     let since = Instant::now();
     loop {
         lab.ask(1);
-        let Output::Answer { answer: crate::call::command::Answer::Rest(reply), .. } = lab.outputs.recv_timeout(PATIENCE).unwrap() else {
-            panic!("not an answer")
-        };
-        let crate::call::command::QueryReply::Stats(stats) = *reply else { panic!("not the figures") };
-        let dropped = stats.dropped.iter().find(|(reason, _)| *reason == "sip_source_not_allowed").unwrap().1;
+        let dropped = lab.stats().dropped.iter().find(|(reason, _)| *reason == "sip_source_not_allowed").unwrap().1;
         if dropped == 1 {
             break;
         }
@@ -205,11 +213,34 @@ fn sip_from_a_stranger_is_dropped_and_counted() {
 }
 
 #[test]
-fn a_panic_ends_the_shard_and_is_told() {
+fn a_shard_whose_driver_panics_has_a_successor_on_the_same_sockets_at_once() {
     let lab = Lab::new(64);
-    lab.broken.store(true, Ordering::SeqCst);
-    lab.ask(1);
-    assert_eq!(lab.end(), ShardExit::Panicked("broken on purpose".to_owned()));
+    let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+    peer.set_read_timeout(Some(PATIENCE)).unwrap();
+    for death in 1..=4 {
+        lab.panics.store(1, Ordering::SeqCst);
+        let begun = Instant::now();
+        lab.ask(1);
+        assert!(matches!(lab.outputs.recv_timeout(PATIENCE), Ok(Output::Died)), "the front is told");
+        peer.send_to(options(peer.local_addr().unwrap(), death).as_bytes(), lab.sip).unwrap();
+        assert!(peer.recv(&mut [0; 2048]).is_ok(), "the successor answers SIP");
+        let took = begun.elapsed();
+        println!("back after {took:?}");
+        assert!(took < Duration::from_secs(1), "{took:?}");
+        lab.ask(2);
+        let stats = lab.stats();
+        assert_eq!(stats.restarts, u64::from(death));
+    }
+    lab.mailbox.stop();
+    assert_eq!(lab.end(), ShardExit::Stopped);
+}
+
+#[test]
+fn shards_that_die_again_and_again_end_their_thread() {
+    let lab = Lab::new(64);
+    lab.panics.store(usize::MAX, Ordering::SeqCst);
+    (1..=5).for_each(|number| lab.ask(number));
+    assert_eq!(lab.end(), ShardExit::Broken("it died 5 times in 60 s".to_owned()));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The shards' threads: one glommio executor each, on a core of its own.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
@@ -43,12 +44,12 @@ pub fn spawn(seat: Seat, core: Option<usize>, on_end: impl FnOnce(ShardEnd) + Se
     let thread = Builder::new()
         .name(format!("shard-{shard}"))
         .spawn(move || {
-            let panicked = ShardEnd { shard, exit: ShardExit::Panicked("outside of the core".to_owned()) };
-            let mut report = Report { on_end: Some(on_end), end: panicked };
-            match prepare(seat, core) {
-                Ok((executor, runner, watched)) => {
+            let unknown = ShardEnd { shard, exit: ShardExit::Broken("its thread ended by a panic".to_owned()) };
+            let mut report = Report { on_end: Some(on_end), end: unknown };
+            match Runner::new(seat).map_err(|error| error.to_string()).and_then(|runner| Ok((runner, executor(core)?))) {
+                Ok((mut runner, first)) => {
                     let _ = started.send(Ok(()));
-                    report.end.exit = executor.run(async move { runner.run(Parker::new(watched)).await });
+                    report.end.exit = run(&mut runner, first, core);
                 }
                 Err(reason) => {
                     report.on_end = None;
@@ -64,16 +65,39 @@ pub fn spawn(seat: Seat, core: Option<usize>, on_end: impl FnOnce(ShardEnd) + Se
     }
 }
 
-fn prepare(seat: Seat, core: Option<usize>) -> Result<(LocalExecutor, Runner, Vec<std::os::fd::OwnedFd>), String> {
-    let executor = LocalExecutorBuilder::new(core.map_or(Placement::Unbound, Placement::Fixed))
+/// Runs the shard to its end. A panic of the executor itself, or of what is around the shard's tick, comes out of `executor.run` (glommio 0.9
+/// closes the task whose poll panics and lets the panic pass): the shard then goes on, as a new one, on a new executor.
+fn run(runner: &mut Runner, first: LocalExecutor, core: Option<usize>) -> ShardExit {
+    let mut made = Ok(first);
+    loop {
+        let executor = match made {
+            Ok(executor) => executor,
+            Err(reason) => return ShardExit::Broken(reason),
+        };
+        // The executor is dropped in there, and with it everything that still borrows the runner.
+        let ran = catch_unwind(AssertUnwindSafe(|| {
+            let watched = runner.watched().map_err(|error| error.to_string())?;
+            Ok(executor.run(async { runner.run(Parker::new(watched)).await }))
+        }));
+        match ran {
+            Ok(exit) => return exit.unwrap_or_else(ShardExit::Broken),
+            Err(_) => {
+                if let Err(exit) = runner.restart() {
+                    return exit;
+                }
+                made = self::executor(core);
+            }
+        }
+    }
+}
+
+fn executor(core: Option<usize>) -> Result<LocalExecutor, String> {
+    LocalExecutorBuilder::new(core.map_or(Placement::Unbound, Placement::Fixed))
         .preempt_timer(PREEMPT_TIMER)
         .io_memory(IO_MEMORY_BYTES)
         .ring_depth(RING_DEPTH)
         .make()
-        .map_err(|error| error.to_string())?;
-    let runner = Runner::new(seat).map_err(|error| error.to_string())?;
-    let watched = runner.watched().map_err(|error| error.to_string())?;
-    Ok((executor, runner, watched))
+        .map_err(|error| error.to_string())
 }
 
 /// Tells of the thread's end, also while it unwinds.
@@ -87,5 +111,39 @@ impl<F: FnOnce(ShardEnd)> Drop for Report<F> {
         if let Some(on_end) = self.on_end.take() {
             on_end(self.end.clone());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::driver::{Load, Socket};
+
+    #[test]
+    fn a_panic_comes_out_of_the_executor_and_another_one_takes_over_its_sockets() {
+        let socket = Socket::bind("127.0.0.1:0".parse().unwrap(), Load::Shared).unwrap();
+        for _ in 0..3 {
+            let broken = executor(None).unwrap();
+            let watched = vec![socket.duplicate_fd().unwrap()];
+            let outcome = catch_unwind(AssertUnwindSafe(|| {
+                broken.run(async {
+                    let parker = Parker::new(watched);
+                    let (_mailbox, inbox) = crate::driver::mailbox(1);
+                    // A peek is under way from then on.
+                    parker.park(&inbox, Duration::from_millis(1)).await;
+                    assert!(inbox.stopped(), "on purpose");
+                });
+            }));
+            assert!(outcome.is_err());
+        }
+        let watched = vec![socket.duplicate_fd().unwrap()];
+        let begun = std::time::Instant::now();
+        executor(None).unwrap().run(async {
+            let parker = Parker::new(watched);
+            let (_mailbox, inbox) = crate::driver::mailbox(1);
+            socket.send(b"x", socket.address()).unwrap();
+            parker.park(&inbox, Duration::from_secs(5)).await;
+        });
+        assert!(begun.elapsed() < Duration::from_secs(4), "the datagram did not wake it");
     }
 }

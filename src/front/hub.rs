@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::DemoNumbers;
 use super::auth::Verifier;
 use super::directory::Directories;
+use super::line::Lines;
 use super::metrics::{Metrics, Outputs};
 use super::requests::Requests;
 use super::sockets::Session;
@@ -32,6 +34,8 @@ pub(super) struct Hub {
     pub(super) started: Instant,
     /// The last health check: the route is public, and must not let a stranger keep the shards busy.
     pub(super) health: tokio::sync::Mutex<Option<(Instant, wire::HealthBody)>>,
+    /// What the clients are connected by.
+    pub(super) lines: Lines,
     sessions: Mutex<HashMap<SocketId, Arc<Session>>>,
     next_socket: AtomicU64,
 }
@@ -55,6 +59,7 @@ impl Hub {
             requests: Requests::new(mailboxes),
             started: Instant::now(),
             health: tokio::sync::Mutex::new(None),
+            lines: Lines::default(),
             sessions: Mutex::default(),
             next_socket: AtomicU64::new(1),
         }
@@ -105,12 +110,30 @@ impl Hub {
                     session.disconnect();
                 }
             }
+            Output::Reconnect { socket } => self.cut_off(self.session(socket)),
+            Output::Died => {
+                self.requests.shard_died(shard);
+                self.cut_off(self.sessions().values().filter(|session| session.shard == shard).cloned());
+            }
             // The driver's own business; it does not send these here.
             Output::Transmit(_) | Output::OpenPair { .. } | Output::ClosePair(_) | Output::AgentPresent { .. } => {}
         }
+    }
+
+    /// Closes the transports of these clients, so that they come back by themselves, once they have what has been sent to them.
+    fn cut_off(&self, sessions: impl IntoIterator<Item = Arc<Session>>) {
+        let lines = self.lines.clone();
+        let sessions: Vec<String> = sessions.into_iter().map(|session| session.close()).collect();
+        tokio::spawn(async move {
+            tokio::time::sleep(LAST_WORDS).await;
+            sessions.iter().for_each(|session| lines.cut(session));
+        });
     }
 
     fn sessions(&self) -> MutexGuard<'_, HashMap<SocketId, Arc<Session>>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// How long a client that is cut off may take to get the last that it is told.
+const LAST_WORDS: Duration = Duration::from_millis(100);

@@ -4,6 +4,7 @@
 mod auth;
 mod directory;
 mod hub;
+mod line;
 mod metrics;
 mod page;
 mod requests;

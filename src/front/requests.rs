@@ -57,7 +57,7 @@ impl Requests {
         let Some(shard) = self.shard(shard) else { return request.answer(Err(overloaded())) };
         let id = self.next_id();
         if let Err(waiter) = shard.wait(id, Waiter::Client(request)) {
-            return waiter.refuse(Refusal::new(Code::Internal, "this part of the gateway has stopped"));
+            return waiter.refuse(stopped());
         }
         // The waiter is in place first: the answer may come from another core before `push` returns.
         if self.push(shard, Some(id), command).is_err()
@@ -100,17 +100,20 @@ impl Requests {
         }
     }
 
-    /// A shard has ended: what waits for it will get no other answer, and neither will what comes later.
-    pub(super) fn shard_ended(&self, shard: ShardId) {
-        let Some(shard) = self.shard(shard) else { return };
-        let waiters = {
-            let mut waiting = shard.waiting();
-            waiting.ended = true;
-            std::mem::take(&mut waiting.by_id)
-        };
-        for waiter in waiters.into_values() {
-            waiter.refuse(Refusal::new(Code::Internal, "this part of the gateway has stopped"));
+    /// A shard has died: what waits for it will get no other answer. What comes later is its successor's.
+    pub(super) fn shard_died(&self, shard: ShardId) {
+        if let Some(shard) = self.shard(shard) {
+            let waiters = std::mem::take(&mut shard.waiting().by_id);
+            waiters.into_values().for_each(|waiter| waiter.refuse(stopped()));
         }
+    }
+
+    /// A shard has ended: the same, for ever.
+    pub(super) fn shard_ended(&self, shard: ShardId) {
+        if let Some(ended) = self.shard(shard) {
+            ended.waiting().ended = true;
+        }
+        self.shard_died(shard);
     }
 
     /// Whether a shard has ended.
@@ -184,6 +187,10 @@ impl Waiter {
             Waiter::Rest(reply) => drop(reply),
         }
     }
+}
+
+fn stopped() -> Refusal {
+    Refusal::new(Code::Internal, "this part of the gateway has stopped")
 }
 
 pub(super) fn overloaded() -> Refusal {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use tower::Service;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::hub::Hub;
+use super::line::Line;
 use super::requests::overloaded;
 use super::{FrontError, metrics, rest, sockets};
 use crate::call::error::{Code, Refusal};
@@ -122,7 +124,8 @@ pub(super) async fn serve(hub: Arc<Hub>, listeners: Listeners, outputs: Vec<mpsc
 /// Carries one shard's outputs out, in their order.
 async fn deliver(hub: Arc<Hub>, shard: ShardId, mut outputs: mpsc::Receiver<Output>) {
     while let Some(output) = outputs.recv().await {
-        hub.deliver(shard, output);
+        // One output that cannot be told is lost; those behind it must not be.
+        let _ = catch_unwind(AssertUnwindSafe(|| hub.deliver(shard, output)));
     }
     hub.requests.shard_ended(shard);
 }
@@ -153,16 +156,19 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "no TCP_NODELAY");
     }
+    let line = Line::default();
+    let wire = line.over(stream);
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(Peer(peer.ip()));
         detach_head(&mut request);
+        request.extensions_mut().insert(line.clone());
         router.clone().call(request)
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_PATIENCE)
         .max_buf_size(HEADER_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(wire), service)
         .with_upgrades()
         .await;
     if let Err(error) = served {
@@ -192,9 +198,18 @@ async fn guard(State(hub): State<Arc<Hub>>, request: Request, next: Next) -> Res
         return rest::refused(&Refusal::new(Code::Forbidden, "pages of this origin may not talk to the gateway (ALLOWED_ORIGINS)"));
     }
     let uri = request.uri();
-    let is_handshake = uri.path().starts_with("/socket.io") && !uri.query().unwrap_or("").split('&').any(|pair| pair.starts_with("sid="));
-    if is_handshake && request.method() == Method::GET && hub.is_full() {
-        return ([(RETRY_AFTER, RETRY_AFTER_SECONDS)], rest::refused(&overloaded())).into_response();
+    if uri.path().starts_with("/socket.io") && request.method() == Method::GET {
+        let session = uri.query().unwrap_or("").split('&').find_map(|pair| pair.strip_prefix("sid="));
+        let is_cut = |session| request.extensions().get::<Line>().is_some_and(|line| !hub.lines.note(session, line));
+        match session {
+            Some(session) if is_cut(session) => {
+                return rest::refused(&Refusal::new(Code::BadRequest, "this session has been cut off: begin another"));
+            }
+            None if hub.is_full() => {
+                return ([(RETRY_AFTER, RETRY_AFTER_SECONDS)], rest::refused(&overloaded())).into_response();
+            }
+            Some(_) | None => {}
+        }
     }
     next.run(request).await
 }

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 
 use super::auth::{Admission, AuthPayload, is_local};
 use super::hub::Hub;
+use super::line::Line;
 use super::metrics::Metrics;
 use super::requests::overloaded;
 use super::server::Peer;
@@ -57,7 +58,7 @@ pub(super) fn layer(hub: &Arc<Hub>) -> (SocketIoLayer, SocketIo) {
 /// A socket of an agent who has been let in.
 pub(super) struct Session {
     pub(super) id: SocketId,
-    shard: ShardId,
+    pub(super) shard: ShardId,
     admission: Admission,
     socket: SocketRef,
     expires_at: watch::Sender<Option<SystemTime>>,
@@ -85,6 +86,12 @@ impl Session {
         if let Err(SocketError::InternalChannelFull) = self.socket.clone().disconnect() {
             tokio::spawn(disconnect_when_there_is_room(self.socket.clone()));
         }
+    }
+
+    /// Tells and asks nothing more; its id towards Engine.IO, to cut it off by.
+    pub(super) fn close(&self) -> String {
+        self.closing.store(true, Ordering::Relaxed);
+        self.socket.id.to_string()
     }
 
     fn check(self: &Arc<Self>, sent: Result<(), SendError>) {
@@ -179,6 +186,10 @@ fn enter(hub: &Arc<Hub>, socket: SocketRef) {
     };
     let shard = hub.placement.shard_for(&identity.tenant, &identity.agent);
     hub.placement.expect(&identity.tenant, &identity.agent, &identity.sip, shard);
+    if let Some(line) = socket.req_parts().extensions.get::<Line>() {
+        // Engine.IO may have moved on to another one already; that one is noted.
+        hub.lines.note_first(&socket.id.to_string(), line);
+    }
     let (expires_at, expiry) = watch::channel(admission.expires_at);
     let session = Arc::new(Session {
         id,
@@ -244,6 +255,9 @@ fn request(hub: &Arc<Hub>, id: SocketId, event: String, ack: AckSender, payload:
     }
     if !session.announced.load(Ordering::Relaxed) {
         return request.answer(Err(overloaded()));
+    }
+    if session.closing.load(Ordering::Relaxed) {
+        return request.answer(Err(Refusal::new(Code::Internal, "this socket is about to be closed: connect again")));
     }
     let value = match payload.value {
         Ok(value) => value,

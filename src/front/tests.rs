@@ -1,6 +1,7 @@
 //! The front over real sockets, with a shard that is only a thread.
 
 use std::future::poll_fn;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -17,7 +18,7 @@ use uuid::Uuid;
 use super::{DemoNumbers, Front};
 use crate::call::command::{Action, Answer, Command, Identity, Query, QueryReply, Reply, Session, ShardStats, Welcome};
 use crate::call::error::{Code, Refusal};
-use crate::call::event::{CallDirection, CallEvent, CallState, CallView, Event};
+use crate::call::event::{CallDirection, CallEvent, CallState, CallView, EndReason, Ended, EndedBy, Event};
 use crate::config::{Config, Machine};
 use crate::driver::{OutputSink, Placement, ShardInbox, Spread, mailbox};
 use crate::ids::{CallId, PeerId, ProducerId, RequestId, ShardId, SocketId};
@@ -466,4 +467,95 @@ fn the_page_is_sent_packed_and_with_the_headers_that_confine_it() {
     assert!(header("permissions-policy").starts_with("microphone=(self)"));
     let (_, headers, _) = lab.request("GET", "/", &[("accept", "text/html")]);
     assert!(!headers.contains_key("content-encoding"));
+}
+
+/// A shard that dies of the first request, once it has told of the end of a call.
+fn dying(request: Option<RequestId>, command: &Command) -> Vec<Output> {
+    match command {
+        Command::Client { socket, .. } => {
+            let (ended_by, reason) = (EndedBy::Gateway, EndReason::Internal);
+            let ended = Ended { duration: Duration::ZERO, ended_by, reason, sip_code: None, q850: None, quality: vec![] };
+            let event = Event::Call { call: CALL, event: CallEvent::Ended(Box::new(ended)) };
+            vec![Output::Event { socket: *socket, number: Some(2), event }, Output::Died]
+        }
+        command => obliging(request, command),
+    }
+}
+
+const DIAL: &str = r#"421["call:dial",{"phoneNumber":"1"}]"#;
+
+/// The last words of a shard that dies, and then the end of the transport without a Socket.IO disconnect: a stock client comes back after that.
+fn is_told_and_cut_off(client: &mut Client) {
+    let (name, ended) = client.event();
+    assert_eq!((name.as_str(), &ended["reason"]), ("call:ended", &json!("internal")));
+    let refusal = client.ack(1);
+    assert_eq!((&refusal["code"], &refusal["retryable"]), (&json!("INTERNAL"), &json!(true)));
+    // A WebSocket that just ends is as good as one that is closed.
+    while let Ok(message) = client.socket.read() {
+        assert!(!matches!(&message, Message::Text(text) if text.as_str() != "2"), "{message:?}");
+    }
+}
+
+#[test]
+fn the_clients_of_a_dead_shard_are_told_answered_and_cut_off_and_its_successor_lets_them_in() {
+    let mut lab = Lab::start(&[], 64);
+    let _commands = lab.serve(dying);
+    let mut client = lab.agent();
+    client.skip_greeting();
+    client.send(DIAL);
+    is_told_and_cut_off(&mut client);
+    lab.agent().skip_greeting();
+}
+
+#[test]
+fn a_client_that_began_by_polling_is_cut_off_too() {
+    let mut lab = Lab::start(&[], 64);
+    let _commands = lab.serve(dying);
+    let authority = lab.url.strip_prefix("http://").unwrap().to_owned();
+    let http = |method: &str, query: &str, body: &str| {
+        let mut stream = TcpStream::connect(&authority).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let length = body.len();
+        let head = format!("{method} /socket.io/?EIO=4&transport=polling{query} HTTP/1.1\r\nHost: {authority}\r\nConnection: close");
+        write!(stream, "{head}\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\r\n{body}").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
+        (head.split(' ').nth(1).unwrap_or_default().to_owned(), body.to_owned())
+    };
+    let begin = || {
+        let (status, open) = http("GET", "", "");
+        assert_eq!(status, "200");
+        let open: Value = serde_json::from_str(open.strip_prefix('0').unwrap()).unwrap();
+        let session = format!("&sid={}", open["sid"].as_str().unwrap());
+        let auth = json!({"token": "your-jwt-token", "agentId": "a1", "tenantId": "t1", "userId": "u1"});
+        assert_eq!(http("POST", &session, &format!("40{auth}")).0, "200");
+        let mut greeting = String::new();
+        while !greeting.contains("webrtc:peer-connected") {
+            greeting += &http("GET", &session, "").1;
+        }
+        session
+    };
+
+    let session = begin();
+    assert_eq!(http("POST", &session, DIAL).0, "200");
+    let mut told = String::new();
+    while !(told.contains("call:ended") && told.contains("INTERNAL")) {
+        told += &http("GET", &session, "").1;
+    }
+    // Whether it waits on a poll when it is cut off or comes with one later: there is an end, and that is an error to its client.
+    assert_ne!(http("GET", &session, "").0, "200");
+    assert_eq!(http("GET", &session, "").0, "400");
+
+    // The usual client polls first and then changes to a WebSocket.
+    let session = begin();
+    let stream = TcpStream::connect(&authority).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let (socket, _) = tungstenite::client(format!("ws://{authority}/socket.io/?EIO=4&transport=websocket{session}"), stream).unwrap();
+    let mut client = Client { socket };
+    client.send("2probe");
+    assert_eq!(client.receive(), "3probe");
+    client.send("5");
+    client.send(DIAL);
+    is_told_and_cut_off(&mut client);
 }

@@ -126,6 +126,7 @@ impl Shard {
     }
 
     fn welcome(&mut self, key: AgentKey, socket: SocketId, now: Instant) {
+        self.injected.point("connect", None);
         let mut token = [0; 24];
         self.rng.fill_bytes(&mut token);
         let agent = &self.agents[key];
@@ -180,15 +181,15 @@ impl Shard {
     }
 
     pub(super) fn on_agent_timeout(&mut self, key: AgentKey, now: Instant) {
-        let agent = &mut self.agents[key];
+        let Some(agent) = self.agents.get_mut(key) else { return };
         agent.deadline.fired();
         for call in agent.calls.clone() {
-            self.end_call(call, EndedBy::Gateway, EndReason::AgentLost, None, now);
+            self.in_call(call, now, |shard| shard.end_call(call, EndedBy::Gateway, EndReason::AgentLost, None, now));
         }
         for transport in self.agents[key].transports.clone() {
-            self.close_transport(transport, now);
+            self.in_transport(transport, now, |shard| shard.close_transport(transport, now));
         }
-        let mut agent = self.agents.remove(key).expect("a deadline of an agent is taken away with the agent");
+        let Some(mut agent) = self.agents.remove(key) else { return };
         self.deadlines.set(Timer::Agent(key), &mut agent.deadline, None);
         self.agents_by_id.remove(&(agent.identity.tenant, agent.identity.agent));
     }
@@ -216,6 +217,7 @@ impl Shard {
         action: Action,
         now: Instant,
     ) -> Option<Result<Reply, Refusal>> {
+        self.injected.point("request", None);
         Some(match action {
             Action::GetRouterCapabilities => Ok(Reply::RouterCapabilities(crate::webrtc::ortc::router_capabilities())),
             Action::CreateTransport { direction } => self.create_transport(agent, direction, now),

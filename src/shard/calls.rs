@@ -8,10 +8,10 @@ use rand::RngCore;
 use super::agents::Agent;
 use super::io::Output;
 use super::media::{Bridge, CallSlot};
-use super::{Shard, Timer};
+use super::{Shard, Timer, Work};
 use crate::call::command::{Dial, RejectStatus, Reply};
 use crate::call::error::{Code, Refusal};
-use crate::call::event::{CallDirection, CallEvent, CallView, EndReason, Ended, EndedBy};
+use crate::call::event::{CallDirection, CallEvent, CallView, EndReason, Ended, EndedBy, Event};
 use crate::call::number::Destination;
 use crate::call::{Activity, Answering, Call, Leaving, Phase, SipLeg, Told};
 use crate::codec::Codec;
@@ -60,13 +60,15 @@ impl Shard {
             Some(host) => format!("sip:{}@{host}", destination.user),
             None => destination.user.clone(),
         };
+        #[cfg(feature = "inject-panics")]
+        self.inject_by(&dial.headers, id);
         let (campaign_id, lead_id, client_call_id) = (dial.campaign_id.clone(), dial.lead_id.clone(), dial.client_call_id.clone());
         let (user, host) = (destination.uri_user(), destination.host);
         let phase = Phase::AwaitingMedia { dial: Box::new(dial), user, host, give_up_at: now + limits::MEDIA_READY };
         let mut call = Call::new(id, agent, CallDirection::Outbound, phone_number, phase, now);
         (call.campaign_id, call.lead_id, call.client_call_id) = (campaign_id, lead_id, client_call_id);
         let key = self.add_call(call, now);
-        self.send_invite_if_ready(key, now);
+        self.in_call(key, now, |shard| shard.send_invite_if_ready(key, now));
         Ok(Reply::Dialed(id))
     }
 
@@ -94,8 +96,10 @@ impl Shard {
     /// The browser's media came up: whatever waited for it goes on.
     pub(super) fn media_became_ready(&mut self, agent: AgentKey, now: Instant) {
         for call in self.agents[agent].calls.clone() {
-            self.send_invite_if_ready(call, now);
-            self.accept_if_ready(call, now);
+            self.in_call(call, now, |shard| {
+                shard.send_invite_if_ready(call, now);
+                shard.accept_if_ready(call, now);
+            });
         }
     }
 
@@ -138,6 +142,7 @@ impl Shard {
                 self.calls_by_session.insert(session, key);
                 let give_up_at = now + self.config.policy.ring_timeout;
                 let call = &mut self.calls[key].call;
+                self.injected.point("invited", Some(call.id));
                 call.phase = Phase::Inviting { session, told: Told::Nothing, give_up_at };
                 call.leg = Some(SipLeg { pair, local, negotiated: None });
                 call.sip_call_id = sip_call_id;
@@ -328,6 +333,7 @@ impl Shard {
         {
             self.end_session(key, session, now);
         }
+        self.injected.point("end", Some(self.calls[key].call.id));
         self.remove_flow(key);
         if let Some(leg) = self.calls[key].call.leg.take() {
             self.release_pair(leg.pair, now);
@@ -336,11 +342,12 @@ impl Shard {
         let worst = Self::worst_mos(&self.leg_stats(key));
         self.remember(key, state, now);
         self.call_counts.of(self.calls[key].call.direction).closed(&event);
-        self.tell_call(key, event);
 
         let mut slot = self.calls.remove(key).expect("only live calls are closed");
         self.deadlines.set(Timer::Call(key), &mut slot.deadline, None);
         self.calls_by_id.remove(&slot.call.id);
+        // Told as soon as it is gone: exactly once, wherever anything here panics.
+        self.tell(slot.call.agent, Event::Call { call: slot.call.id, event });
         let agent = &mut self.agents[slot.call.agent];
         agent.calls.retain(|&other| other != key);
         agent.talk_time += slot.call.answered_at.map_or(std::time::Duration::ZERO, |at| now.duration_since(at));
@@ -363,8 +370,11 @@ impl Shard {
     }
 
     pub(super) fn on_call_timeout(&mut self, key: CallKey, now: Instant) {
-        self.calls[key].deadline.fired();
-        if self.calls[key].call.give_up_at().is_some_and(|at| at <= now) {
+        self.work = Work::Call(key);
+        let Some(slot) = self.calls.get_mut(key) else { return };
+        slot.deadline.fired();
+        self.injected.point("timer", Some(slot.call.id));
+        if slot.call.give_up_at().is_some_and(|at| at <= now) {
             self.give_up(key, now);
         }
         if self.calls.contains_key(key) {

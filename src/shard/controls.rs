@@ -200,7 +200,7 @@ impl Shard {
         let Some(key) = self.agents[agent].bridged.filter(|&key| Some(key) != except) else { return };
         let call = &mut self.calls[key].call;
         if call.talking().is_ok() && !call.held_local && call.enqueue(Control { request: None, kind: ControlKind::Hold }).is_ok() {
-            self.next_control(key, now);
+            self.in_call(key, now, |shard| shard.next_control(key, now));
         }
         self.agents[agent].bridged = None;
         self.rewire(agent);

@@ -43,6 +43,11 @@ impl<K: Ord + Copy> Deadlines<K> {
         Some(key)
     }
 
+    /// Takes a key's deadline away without its slot: by a search.
+    pub fn forget(&mut self, key: K) {
+        self.due.retain(|&(_, other)| other != key);
+    }
+
     /// The earliest deadline.
     pub fn next(&self) -> Option<Instant> {
         self.due.first().map(|&(at, _)| at)

@@ -92,4 +92,15 @@ impl Demux {
             self.rtcp.remove(&(pair, rtcp));
         }
     }
+
+    /// Removes every flow of a call, by a search.
+    pub fn forget_call(&mut self, call: CallKey) {
+        self.rtp.retain(|_, &mut of| of != call);
+        self.rtcp.retain(|_, &mut of| of != call);
+    }
+
+    /// Removes every address of a transport, by a search.
+    pub fn forget_transport(&mut self, transport: TransportKey) {
+        self.browsers.retain(|_, &mut of| of != transport);
+    }
 }

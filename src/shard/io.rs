@@ -48,10 +48,15 @@ pub enum Output {
     Event { socket: SocketId, number: Option<u64>, event: Event },
     /// Close a socket for good: another one has taken over.
     Disconnect { socket: SocketId },
+    /// Cut a socket off so that its client comes back by itself.
+    Reconnect { socket: SocketId },
     /// Bind both ports of this pair: RTP on `rtp_port`, RTCP on the one above.
     OpenPair { pair: PortPair, rtp_port: u16 },
     /// Close both sockets of this pair.
     ClosePair(PortPair),
     /// The agent's presence on this shard began or ended: where a call for it has to go.
     AgentPresent { tenant: TenantId, agent: AgentId, present: bool },
+    /// The last output of a shard that panicked beyond repair: [`super::Shard::successor`] makes the one that goes on. All its sockets are to be
+    /// cut off so that their clients come back by themselves, and what still waits for an answer gets none.
+    Died,
 }

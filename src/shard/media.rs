@@ -9,7 +9,7 @@ use rand::{Rng, RngCore};
 use super::agents::Producer;
 use super::deadlines::DeadlineSlot;
 use super::io::Output;
-use super::{Drop, Shard};
+use super::{Drop, Shard, Work};
 use crate::audio;
 use crate::call::command::{LegKind, LegStats, SendDtmf, StreamStats};
 use crate::call::error::{Code, Refusal};
@@ -143,8 +143,11 @@ impl Consumer {
 impl Shard {
     /// SRTP from a browser.
     pub(super) fn on_browser_rtp(&mut self, mut datagram: Datagram, now: Instant) {
-        let transport = self.demux.browser(datagram.from).and_then(|key| self.transports.get_mut(key));
-        let Some(transport) = transport else { return self.discard(datagram, Drop::UnvalidatedSource) };
+        let key = self.demux.browser(datagram.from);
+        let Some((key, transport)) = key.and_then(|key| Some((key, self.transports.get_mut(key)?))) else {
+            return self.discard(datagram, Drop::UnvalidatedSource);
+        };
+        self.work = Work::Transport(key);
         let Some(srtp) = &mut transport.srtp else { return self.discard(datagram, Drop::NoKeys) };
         if srtp.inbound.unprotect_rtp(&mut datagram.packet).is_err() {
             return self.discard(datagram, Drop::SrtpRejected);
@@ -152,8 +155,10 @@ impl Shard {
         let Some(mut header) = Header::parse(datagram.packet.bytes()) else { return self.discard(datagram, Drop::RtpMalformed) };
         transport.stream.received.on_packet(&header, now);
 
-        let slot = transport.stream.uplink.and_then(|key| self.calls.get_mut(key));
-        let Some(CallSlot { call, bridge, .. }) = slot else { return self.discard(datagram, Drop::NotBridged) };
+        let slot = transport.stream.uplink.and_then(|key| Some((key, self.calls.get_mut(key)?)));
+        let Some((key, CallSlot { call, bridge, .. })) = slot else { return self.discard(datagram, Drop::NotBridged) };
+        self.work = Work::Call(key);
+        self.injected.point("uplink", Some(call.id));
         let Some((pair, negotiated)) = call.flow() else { return self.discard(datagram, Drop::NotBridged) };
         if bridge.digits_out.is_playing() {
             return self.discard(datagram, Drop::NotBridged);
@@ -178,6 +183,8 @@ impl Shard {
         let Some((key, slot)) = key.and_then(|key| Some((key, self.calls.get_mut(key)?))) else {
             return self.discard(datagram, Drop::SipMediaStranger);
         };
+        self.work = Work::Call(key);
+        self.injected.point("downlink", Some(slot.call.id));
         let Some(header) = Header::parse(datagram.packet.bytes()) else { return self.discard(datagram, Drop::RtpMalformed) };
         slot.bridge.heard_at = now;
         slot.bridge.received.on_packet(&header, now);
@@ -193,6 +200,7 @@ impl Shard {
     fn send_to_browser(&mut self, key: TransportKey, datagram: Datagram, header: &Header, now: Instant) {
         let transport = self.transports.get_mut(key).and_then(|transport| Some((transport.destination()?, transport)));
         let Some((to, transport)) = transport else { return self.discard(datagram, Drop::NotBridged) };
+        self.work = Work::Transport(key);
         let Some(srtp) = &mut transport.srtp else { return self.discard(datagram, Drop::NoKeys) };
         let mut listening = transport.consumers.iter_mut().filter(|consumer| !consumer.paused).peekable();
         let mut original = Some(datagram.packet);
@@ -241,8 +249,11 @@ impl Shard {
     /// SRTCP from a browser.
     pub(super) fn on_browser_rtcp(&mut self, mut datagram: Datagram, now: Instant) {
         let ntp = self.ntp(now);
-        let transport = self.demux.browser(datagram.from).and_then(|key| self.transports.get_mut(key));
-        let Some(transport) = transport else { return self.discard(datagram, Drop::UnvalidatedSource) };
+        let key = self.demux.browser(datagram.from);
+        let Some((key, transport)) = key.and_then(|key| Some((key, self.transports.get_mut(key)?))) else {
+            return self.discard(datagram, Drop::UnvalidatedSource);
+        };
+        self.work = Work::Transport(key);
         let Some(srtp) = &mut transport.srtp else { return self.discard(datagram, Drop::NoKeys) };
         if srtp.inbound.unprotect_rtcp(&mut datagram.packet).is_err() {
             return self.discard(datagram, Drop::SrtpRejected);
@@ -269,8 +280,11 @@ impl Shard {
     /// RTCP from the PBX.
     pub(super) fn on_sip_rtcp(&mut self, pair: PortPair, datagram: Datagram, now: Instant) {
         let ntp = self.ntp(now);
-        let slot = self.demux.rtcp(pair, datagram.from).and_then(|key| self.calls.get_mut(key));
-        let Some(CallSlot { bridge, .. }) = slot else { return self.discard(datagram, Drop::SipMediaStranger) };
+        let key = self.demux.rtcp(pair, datagram.from);
+        let Some((key, CallSlot { bridge, .. })) = key.and_then(|key| Some((key, self.calls.get_mut(key)?))) else {
+            return self.discard(datagram, Drop::SipMediaStranger);
+        };
+        self.work = Work::Call(key);
         bridge.heard_at = now;
         for report in rtp::packets(datagram.packet.bytes()) {
             let blocks = match report {

@@ -6,9 +6,11 @@ mod agents;
 mod audit;
 mod calls;
 mod config;
+mod contain;
 mod controls;
 mod deadlines;
 pub mod demux;
+mod inject;
 pub mod io;
 mod media;
 mod ports;
@@ -36,8 +38,10 @@ use crate::sip::{MessageCounts, SessionKey, UserAgent, UserAgentConfig};
 
 use agents::Agent;
 pub use config::{Policy, ShardConfig, Trunk};
+use contain::{Life, Panics, Work, internal};
 use deadlines::{DeadlineSlot, Deadlines};
 use demux::Demux;
+use inject::Injected;
 use io::{IngressTarget, Input, Output};
 use media::CallSlot;
 use ports::Ports;
@@ -76,6 +80,13 @@ pub struct Shard {
     drops: Drops,
     sip_received: MessageCounts,
     sip_sent: MessageCounts,
+    /// Requests without an answer, each with the call that it is about: whatever happens, they get one.
+    waiting: FxHashMap<RequestId, Option<CallId>>,
+    /// What is ended if it panics now.
+    work: Work,
+    life: Life,
+    panics: Panics,
+    injected: Injected,
 }
 
 /// Who waits for a deadline.
@@ -129,25 +140,44 @@ impl Shard {
             drops: Drops::default(),
             sip_received: MessageCounts::default(),
             sip_sent: MessageCounts::default(),
+            waiting: FxHashMap::default(),
+            work: Work::Nobody,
+            life: Life::Alive,
+            panics: Panics::default(),
+            injected: Injected::default(),
         }
     }
 
-    /// Takes one input in. What follows from it is in [`Shard::poll_output`].
+    /// Takes one input in. What follows from it is in [`Shard::poll_output`]. It does not panic: what would, ends (see `contain`).
     pub fn handle(&mut self, input: Input, now: Instant) {
-        match input {
-            Input::Datagram(datagram) | Input::Ingress { datagram, .. } if datagram.packet.is_cut() => self.discard(datagram, Drop::Cut),
-            Input::Datagram(datagram) => self.on_datagram(datagram, now),
-            Input::Ingress { datagram, target } => self.on_sip(datagram, target, now),
-            Input::Command { request, command } => {
-                self.on_command(request, command, now);
-                self.drive_sip(now);
+        if self.life == Life::Dead {
+            return;
+        }
+        self.work = Work::Nobody;
+        // Each kind has its own catch: so a datagram, which is most of them and small, is not moved about in the room of a command.
+        let done = match input {
+            Input::Datagram(datagram) | Input::Ingress { datagram, .. } if datagram.packet.is_cut() => {
+                self.discard(datagram, Drop::Cut);
+                Some(())
             }
-            Input::PairFailed(pair) => self.on_pair_failed(pair, now),
-            Input::Unreachable(peer) => self.on_unreachable(peer, now),
-            Input::Timeout => {
-                self.on_timeout(now);
-                self.drive_sip(now);
-            }
+            Input::Datagram(datagram) => self.caught(|shard| shard.on_datagram(datagram, now)),
+            Input::Ingress { datagram, target } => self.caught(|shard| shard.on_sip(datagram, target, now)),
+            Input::Command { request, command } => self.caught(|shard| {
+                shard.on_command(request, command, now);
+                shard.drive_sip(now);
+            }),
+            Input::PairFailed(pair) => self.caught(|shard| shard.on_pair_failed(pair, now)),
+            Input::Unreachable(peer) => self.caught(|shard| shard.on_unreachable(peer, now)),
+            Input::Timeout => self.caught(|shard| {
+                shard.on_timeout(now);
+                shard.drive_sip(now);
+            }),
+        };
+        if done.is_none() {
+            self.contain(now);
+        }
+        if self.life == Life::Doomed {
+            self.die(now);
         }
     }
 
@@ -162,6 +192,7 @@ impl Shard {
     }
 
     fn on_datagram(&mut self, datagram: Datagram, now: Instant) {
+        self.injected.point("datagram", None);
         match datagram.socket {
             LocalSocket::Browser => match classify(datagram.packet.bytes()) {
                 PacketKind::Rtp => self.on_browser_rtp(datagram, now),
@@ -198,17 +229,35 @@ impl Shard {
 
     fn on_command(&mut self, request: Option<RequestId>, command: Command, now: Instant) {
         match command {
-            Command::Connect { socket, identity } => self.connect(socket, identity, now),
+            Command::Connect { socket, identity } => {
+                if self.caught(|shard| shard.connect(socket, identity, now)).is_none() {
+                    self.refuse_socket(socket, now);
+                }
+            }
             Command::Disconnect { socket } => self.disconnect(socket, now),
             Command::Client { socket, action } => {
                 // Events that the request causes come behind its acknowledgement, wherever in its handling they arise.
                 let mark = self.outputs.len();
+                let call = action.call();
+                if let Some(request) = request {
+                    self.waiting.insert(request, call);
+                }
                 let outcome = match self.agents_by_socket.get(&socket) {
-                    Some(&agent) => self.act(agent, request, action, now),
+                    Some(&agent) => {
+                        if let Some(key) = call.and_then(|call| self.call_of(agent, call).ok()) {
+                            self.work = Work::Call(key);
+                        }
+                        let outcome = self.caught(|shard| shard.act(agent, request, action, now));
+                        if outcome.is_none() {
+                            self.answer_at(mark, request, Err(internal()));
+                            self.contain(now);
+                        }
+                        outcome.flatten()
+                    }
                     None => Some(Err(Refusal::new(crate::call::error::Code::SessionTakenOver, "this socket is no longer the agent's"))),
                 };
-                if let (Some(request), Some(outcome)) = (request, outcome) {
-                    self.outputs.insert(mark, Output::Answer { request, answer: Answer::Client(outcome) });
+                if let Some(outcome) = outcome {
+                    self.answer_at(mark, request, outcome);
                 }
             }
             Command::Rest(query) => {
@@ -222,8 +271,15 @@ impl Shard {
 
     /// Acknowledges a request that had to wait.
     fn acknowledge(&mut self, request: Option<RequestId>, outcome: Result<Reply, Refusal>) {
-        if let Some(request) = request {
-            self.outputs.push_back(Output::Answer { request, answer: Answer::Client(outcome) });
+        self.answer_at(self.outputs.len(), request, outcome);
+    }
+
+    /// Acknowledges a request ahead of the outputs behind `mark`, unless it has been answered.
+    fn answer_at(&mut self, mark: usize, request: Option<RequestId>, outcome: Result<Reply, Refusal>) {
+        if let Some(request) = request
+            && self.waiting.remove(&request).is_some()
+        {
+            self.outputs.insert(mark, Output::Answer { request, answer: Answer::Client(outcome) });
         }
     }
 

@@ -78,7 +78,7 @@ impl Shard {
     fn terminate(&mut self, scope: &Scope, call: CallId, now: Instant) -> bool {
         match self.calls_by_id.get(&call) {
             Some(&key) if self.is_visible(scope, key) => {
-                self.hang_up(key, EndedBy::Admin, EndReason::Terminated, now);
+                self.in_call(key, now, |shard| shard.hang_up(key, EndedBy::Admin, EndReason::Terminated, now));
                 true
             }
             Some(_) => false,
@@ -133,6 +133,9 @@ impl Shard {
             dialogs: sip.dialogs,
             ports_in_use: self.ports.in_use(),
             deadlines: self.deadlines.len(),
+            panics: self.panics(),
+            // The driver's to count.
+            restarts: 0,
             dropped: self.drops.by_reason().chain(sip.dropped).collect(),
             sip_peers: self.peers_reachable.clone(),
         }

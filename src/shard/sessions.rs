@@ -65,53 +65,63 @@ impl Shard {
 
     fn on_sip_event(&mut self, event: SipEvent, target: &IngressTarget, now: Instant) {
         match event {
-            SipEvent::Incoming { session, call } => self.on_incoming(session, *call, target, now),
-            SipEvent::Pong { peer, status } => self.note_reachable(peer, status.is_some(), now),
-            SipEvent::Progress { session, status, body } => self.with_call(session, |shard, key| shard.on_progress(key, status, body, now)),
-            SipEvent::Answered { session, body, headers: _ } => {
-                self.with_call(session, |shard, key| shard.on_answered(key, session, body, now))
+            SipEvent::Incoming { session, call } => {
+                if self.caught(|shard| shard.on_incoming(session, *call, target, now)).is_none() {
+                    self.end_broken_session(session, now);
+                }
             }
-            SipEvent::Failed { session, failure } => self.with_lost_call(session, |shard, key| shard.on_invite_failed(key, failure, now)),
-            SipEvent::Cancelled { session, reason } => self.with_lost_call(session, |shard, key| {
+            SipEvent::Pong { peer, status } => self.note_reachable(peer, status.is_some(), now),
+            SipEvent::Progress { session, status, body } => {
+                self.with_call(session, now, |shard, key| shard.on_progress(key, status, body, now))
+            }
+            SipEvent::Answered { session, body, headers: _ } => {
+                self.with_call(session, now, |shard, key| shard.on_answered(key, session, body, now))
+            }
+            SipEvent::Failed { session, failure } => {
+                self.with_lost_call(session, now, |shard, key| shard.on_invite_failed(key, failure, now))
+            }
+            SipEvent::Cancelled { session, reason } => self.with_lost_call(session, now, |shard, key| {
                 let q850 = reason.as_ref().and_then(Reason::q850_cause);
                 shard.end_call_with(key, EndedBy::Remote, EndReason::Cancelled, None, q850, now);
             }),
             SipEvent::Acknowledged { session, body } => {
-                self.with_call(session, |shard, key| shard.on_acknowledged(key, session, body, now))
+                self.with_call(session, now, |shard, key| shard.on_acknowledged(key, session, body, now))
             }
-            SipEvent::Ended { session, reason } => self.with_lost_call(session, |shard, key| shard.on_bye(key, reason, now)),
-            SipEvent::Lost { session, status } => self.with_lost_call(session, |shard, key| {
+            SipEvent::Ended { session, reason } => self.with_lost_call(session, now, |shard, key| shard.on_bye(key, reason, now)),
+            SipEvent::Lost { session, status } => self.with_lost_call(session, now, |shard, key| {
                 let reason = if status == 408 { EndReason::SessionTimeout } else { EndReason::Hangup };
                 shard.end_call(key, EndedBy::Remote, reason, Some(status), now);
             }),
-            SipEvent::Reoffered { session, body } => self.with_call(session, |shard, key| shard.on_reoffered(key, session, body, now)),
-            SipEvent::OfferAnswered { session, body } => self.with_call(session, |shard, key| shard.on_offer_answered(key, body, now)),
-            SipEvent::OfferRefused { session, status } => self.with_call(session, |shard, key| shard.on_offer_refused(key, status, now)),
-            SipEvent::ReferAccepted { session } => self.with_call(session, |shard, key| shard.on_refer_answered(key, Ok(()), now)),
+            SipEvent::Reoffered { session, body } => self.with_call(session, now, |shard, key| shard.on_reoffered(key, session, body, now)),
+            SipEvent::OfferAnswered { session, body } => self.with_call(session, now, |shard, key| shard.on_offer_answered(key, body, now)),
+            SipEvent::OfferRefused { session, status } => {
+                self.with_call(session, now, |shard, key| shard.on_offer_refused(key, status, now))
+            }
+            SipEvent::ReferAccepted { session } => self.with_call(session, now, |shard, key| shard.on_refer_answered(key, Ok(()), now)),
             SipEvent::ReferRefused { session, status } => {
-                self.with_call(session, |shard, key| shard.on_refer_answered(key, Err(status), now))
+                self.with_call(session, now, |shard, key| shard.on_refer_answered(key, Err(status), now))
             }
             SipEvent::Notified { session, status, terminated } => {
-                self.with_call(session, |shard, key| shard.on_notified(key, status, terminated, now));
+                self.with_call(session, now, |shard, key| shard.on_notified(key, status, terminated, now));
             }
             SipEvent::Refered { session, target: _ } => self.sip.respond_refer(session, 603, now),
             SipEvent::Info { session, content_type, body } => {
-                self.with_call(session, |shard, key| shard.on_info(key, &content_type, &body))
+                self.with_call(session, now, |shard, key| shard.on_info(key, &content_type, &body))
             }
         }
     }
 
     /// Runs `act` with the session's call; a session that is only being wound up has none.
-    fn with_call(&mut self, session: SessionKey, act: impl FnOnce(&mut Self, CallKey)) {
+    fn with_call(&mut self, session: SessionKey, now: Instant, act: impl FnOnce(&mut Self, CallKey)) {
         if let Some(&key) = self.calls_by_session.get(session) {
-            act(self, key);
+            self.in_call(key, now, |shard| act(shard, key));
         }
     }
 
     /// As [`Shard::with_call`], for an event after which SIP no longer knows the session.
-    fn with_lost_call(&mut self, session: SessionKey, act: impl FnOnce(&mut Self, CallKey)) {
+    fn with_lost_call(&mut self, session: SessionKey, now: Instant, act: impl FnOnce(&mut Self, CallKey)) {
         if let Some(key) = self.calls_by_session.remove(session) {
-            act(self, key);
+            self.in_call(key, now, |shard| act(shard, key));
         }
     }
 
@@ -144,6 +154,7 @@ impl Shard {
             return refuse(self, NOT_ACCEPTABLE_HERE);
         }
         self.sip.ring(session, None, now);
+        self.injected.point("ringing", None);
         self.announce_incoming(agent, session, incoming, offer, now);
     }
 
@@ -257,6 +268,7 @@ impl Shard {
         let call = &mut slot.call;
         call.answered_at = Some(now);
         call.note("answered", now);
+        self.injected.point("answered", Some(call.id));
         let setup = now.duration_since(call.started_at);
         self.call_counts.of(call.direction).answered(setup);
         let codec = call.codec().map_or("", |codec| codec.name());
@@ -436,6 +448,7 @@ impl Shard {
             return;
         }
         let Activity::Offering { control, purpose } = std::mem::take(&mut self.calls[key].call.activity) else { return };
+        self.injected.point("offered", Some(self.calls[key].call.id));
         if agreed {
             self.offer_took_effect(key, purpose, now);
             self.acknowledge(control.request, Ok(Reply::Done));
@@ -544,7 +557,7 @@ impl Shard {
             leg.negotiated = None;
         }
         self.ports.retire(pair);
-        self.end_call(key, EndedBy::Gateway, EndReason::Internal, None, now);
+        self.in_call(key, now, |shard| shard.end_call(key, EndedBy::Gateway, EndReason::Internal, None, now));
         self.drive_sip(now);
     }
 

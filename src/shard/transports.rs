@@ -8,7 +8,7 @@ use slotmap::{Key, KeyData};
 use super::agents::Producer;
 use super::deadlines::DeadlineSlot;
 use super::media::{BrowserStream, Consumer};
-use super::{Drop, Shard, Timer};
+use super::{Drop, Shard, Timer, Work};
 use crate::call::command::{ConsumerReply, Direction, Reply};
 use crate::call::error::{Code, Refusal};
 use crate::call::event::{Event, TransportState};
@@ -279,6 +279,8 @@ impl Shard {
     }
 
     fn feed_peer(&mut self, key: TransportKey, datagram: Datagram, now: Instant) {
+        self.work = Work::Transport(key);
+        self.injected.point("transport", None);
         let taken = self.transports[key].peer.handle_datagram(datagram.packet.bytes(), datagram.from, now);
         if taken.is_err() {
             self.drops.count(Drop::PeerRejected);
@@ -288,7 +290,8 @@ impl Shard {
     }
 
     pub(super) fn on_transport_timeout(&mut self, key: TransportKey, now: Instant) {
-        let transport = &mut self.transports[key];
+        let Some(transport) = self.transports.get_mut(key) else { return };
+        self.work = Work::Transport(key);
         transport.deadline.fired();
         if transport.connect_by.is_some_and(|at| at <= now) {
             transport.connect_by = None;
@@ -305,6 +308,7 @@ impl Shard {
 
     /// Does everything that ICE and DTLS want done, then arms their next deadline.
     fn drive_peer(&mut self, key: TransportKey, now: Instant) {
+        self.work = Work::Transport(key);
         while let Some(output) = self.transports.get_mut(key).and_then(|transport| transport.peer.poll_output()) {
             match output {
                 PeerOutput::Transmit { to, bytes } => self.transmit_copy(LocalSocket::Browser, to, &bytes),
@@ -348,7 +352,7 @@ impl Shard {
         self.media_became_ready(agent, now);
     }
 
-    fn set_transport_state(&mut self, key: TransportKey, state: TransportState, now: Instant) {
+    pub(super) fn set_transport_state(&mut self, key: TransportKey, state: TransportState, now: Instant) {
         let transport = &mut self.transports[key];
         if transport.state == state {
             return;

@@ -18,7 +18,7 @@ pub use event::{
 };
 #[doc(hidden)]
 pub use message::rewritten;
-pub use user_agent::{Credentials, UserAgent, UserAgentConfig, UserAgentStats};
+pub use user_agent::{Credentials, Interrupted, UserAgent, UserAgentConfig, UserAgentStats};
 
 /// Whether a datagram is a message that a user agent would act on. For the bench of the parser alone.
 #[doc(hidden)]

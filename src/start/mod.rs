@@ -1,6 +1,7 @@
 //! Everything joined together: from a checked configuration to a gateway that serves, and back.
 
 pub mod banner;
+pub mod panics;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -12,7 +13,7 @@ use std::time::{Instant, SystemTime};
 use rand::TryRngCore;
 use rand::rngs::OsRng;
 
-use crate::config::{Config, PortSlice, TenantSpread};
+use crate::config::{Config, Mode, PortSlice, TenantSpread};
 use crate::demo;
 use crate::driver::{
     Bound, DriverError, IngressSeat, OutputSink, Placement, Seat, ShardEnd, ShardInbox, ShardMailbox, SharedSockets, SipSources, Socket,
@@ -40,6 +41,9 @@ pub enum StartError {
     /// The DTLS certificate.
     #[error("cannot make a DTLS certificate: {0}")]
     Certificate(String),
+    /// A test build is asked to carry real calls.
+    #[error("this binary was built with inject-panics, by which a client can make calls panic: MODE=production needs one without")]
+    PanicsOnRequest,
     /// The operating system gives no random bytes.
     #[error("the system gives no random bytes: {0}")]
     Random(String),
@@ -82,6 +86,9 @@ impl Gateway {
     ///
     /// [`StartError`]; whatever had started is stopped again.
     pub fn start(config: Config, on_end: impl Fn(ShardEnd) + Clone + Send + 'static) -> Result<Self, StartError> {
+        if cfg!(feature = "inject-panics") && config.mode == Mode::Production {
+            return Err(StartError::PanicsOnRequest);
+        }
         check_machine()?;
         let config = Arc::new(config);
         let demo_numbers: DemoNumbers = if config.uses_demo_pbx() { &demo::NUMBERS } else { &[] };

@@ -174,6 +174,8 @@ struct ShardBody {
     dialogs: usize,
     ports_in_use: usize,
     deadlines: usize,
+    panics: u64,
+    restarts: u64,
     dropped: serde_json::Map<String, serde_json::Value>,
 }
 
@@ -227,6 +229,8 @@ impl From<ShardStats> for ShardBody {
             dialogs: stats.dialogs,
             ports_in_use: stats.ports_in_use,
             deadlines: stats.deadlines,
+            panics: stats.panics,
+            restarts: stats.restarts,
             dropped: stats.dropped.into_iter().map(|(reason, count)| (reason.to_owned(), count.into())).collect(),
         }
     }

@@ -115,6 +115,7 @@ impl Edge {
             Input::Datagram(Datagram { socket, from, packet })
         };
         self.shard.handle(input, self.now);
+        assert_eq!(self.shard.panics(), 0, "a panic, contained");
         self.drain(&mut outcome);
         let stats = self.stats();
         for (reason, count) in stats.dropped {

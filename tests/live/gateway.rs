@@ -33,16 +33,16 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Starts it on free ports, with the demo PBX, and waits until it is ready.
-    pub fn start() -> Self {
-        Self::start_with(&[])
+    /// Starts it on free ports, with the demo PBX, and waits until it is ready. The name is its log's.
+    pub fn start_as(name: &str) -> Self {
+        Self::start_with(name, &[])
     }
 
     /// The same with these settings beside.
-    pub fn start_with(settings: &[(&str, &str)]) -> Self {
+    pub fn start_with(name: &str, settings: &[(&str, &str)]) -> Self {
         let first_port = free_ports();
         let shards = env::var("SHARDS").unwrap_or_else(|_| "1".to_owned());
-        let log = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("live-{}-{first_port}.log", process::id()));
+        let log = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}-{first_port}.log", process::id()));
         let mut child = Command::new(env!("CARGO_BIN_EXE_nexus-gateway"))
             // No `.env` of a developer may change the tests.
             .current_dir(env!("CARGO_TARGET_TMPDIR"))

@@ -12,6 +12,8 @@ mod leftovers;
 mod lost_socket;
 mod malformed;
 mod metrics;
+#[cfg(feature = "inject-panics")]
+mod panics;
 mod phone;
 mod refusals;
 mod rest;
@@ -43,6 +45,8 @@ const SCENARIOS: &[&[Scenario]] = &[
     rest::SCENARIOS,
     unreachable::SCENARIOS,
     metrics::SCENARIOS,
+    #[cfg(feature = "inject-panics")]
+    panics::SCENARIOS,
 ];
 
 fn main() -> ExitCode {
@@ -50,7 +54,7 @@ fn main() -> ExitCode {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str()));
     let begun = Instant::now();
-    let gateway = Arc::new(Gateway::start());
+    let gateway = Arc::new(Gateway::start_as("live"));
     let running = SCENARIOS.iter().copied().flatten().filter(|(name, _)| is_wanted(name)).map(|&(name, scenario)| {
         let gateway = gateway.clone();
         let run = move || {

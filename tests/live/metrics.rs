@@ -15,7 +15,7 @@ pub const SCENARIOS: &[Scenario] = &[("metrics_count_one_call_once_and_name_nobo
 
 /// On a gateway of its own: the others' calls would be counted too.
 fn metrics_count_one_call_once_and_name_nobody(_: &Gateway) {
-    let gateway = Gateway::start();
+    let gateway = Gateway::start_as("metrics");
     let mut phone = Phone::new(&gateway, "somebody", Codec::Opus);
     let call = phone.call("9196");
     phone.hang_up(&call);

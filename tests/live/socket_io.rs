@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
 use std::net::{Shutdown, TcpStream};
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
@@ -145,6 +145,19 @@ impl Client {
     pub fn told(&mut self) -> Vec<&str> {
         self.take_what_is_there();
         self.history.iter().map(|entry| entry.name.as_str()).collect()
+    }
+
+    /// Waits until the server has closed the connection, without Socket.IO's disconnect, after which a client would not come back.
+    pub fn wait_cut_off(&mut self) {
+        let give_up_at = Instant::now() + PATIENCE;
+        loop {
+            match self.arrivals.recv_timeout(give_up_at.saturating_duration_since(Instant::now())) {
+                Ok(Arrival::Disconnect) => panic!("a disconnect of Socket.IO;{}", self.story()),
+                Ok(arrival) => self.keep(arrival),
+                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => panic!("the server does not cut the connection;{}", self.story()),
+            }
+        }
     }
 
     /// Cuts the TCP connection, without a word of Socket.IO or of the WebSocket.

@@ -15,7 +15,7 @@ use crate::gateway::{Gateway, leg, until};
 use crate::phone::{Phone, spoken_number};
 
 pub fn a_strangers_ten_thousand_packets_a_second_cost_a_call_nothing() {
-    let gateway = Gateway::start();
+    let gateway = Gateway::start_as("stranger");
     let mut phone = Phone::new(&gateway, "undisturbed", Codec::Opus);
     let call = phone.call("9196");
     phone.hear_own_echo();

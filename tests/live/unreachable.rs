@@ -14,7 +14,7 @@ pub const SCENARIOS: &[Scenario] = &[("a_dial_to_a_port_that_refuses_fails_at_on
 
 fn a_dial_to_a_port_that_refuses_fails_at_once(_: &Gateway) {
     let nobody = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port that is free a moment later");
-    let gateway = Gateway::start_with(&[("FREESWITCH_HOST", &nobody.to_string())]);
+    let gateway = Gateway::start_with("unreachable", &[("FREESWITCH_HOST", &nobody.to_string())]);
     let mut phone = Phone::new(&gateway, "unheard", Codec::Opus);
     // The first fails by itself, and does not spoil the second.
     for _ in 0..2 {

@@ -6,6 +6,8 @@
 mod calls;
 mod models;
 mod network;
+#[cfg(feature = "inject-panics")]
+mod panics;
 
 use std::time::Duration;
 

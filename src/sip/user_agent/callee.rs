@@ -80,6 +80,7 @@ impl UserAgent {
             released: false,
             state: State::Ringing(Ringing { server: key, dialog }),
         });
+        self.take_in_hand(Some(session));
         self.by_local_tag.insert(local_tag, session);
         if let Some(server) = self.servers.get_mut(key) {
             server.session = Some(session);
@@ -144,6 +145,7 @@ impl UserAgent {
             let ok = established.unacknowledged.take_if(|ok| ok.cseq == request.headers.cseq_number())?;
             Some((session, ok.initial, established.hangup.take()))
         });
+        self.take_in_hand(session);
         let Some((session, initial, hangup)) = acknowledged else {
             self.dropped.stray_ack += u64::from(session.is_none() && !self.server_ids.contains_key(id));
             return;

@@ -51,9 +51,11 @@ impl UserAgent {
             released: false,
             state: State::Calling(Calling { client: ClientKey::default(), cancel: Cancel::No, challenges: Vec::new() }),
         });
+        self.take_in_hand(Some(session));
         self.by_local_tag.insert(local_tag, session);
         let client = self.send_request(request, invite.peer, Purpose::Invite(session), now);
         self.replace_client(session, ClientKey::default(), client);
+        self.in_hand = None;
         Ok(session)
     }
 

@@ -75,6 +75,15 @@ impl fmt::Debug for Credentials {
     }
 }
 
+/// What a user agent had in hand when it panicked, once it had begun to change anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interrupted {
+    /// This session.
+    Session(SessionKey),
+    /// Something without a session.
+    NoSession,
+}
+
 /// What a user agent holds, and what it has dropped so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UserAgentStats {
@@ -119,6 +128,11 @@ pub struct UserAgent {
     transmits: VecDeque<SipTransmit>,
     events: VecDeque<SipEvent>,
     dropped: Dropped,
+    /// Set while something is being changed on behalf of a datagram or a deadline.
+    in_hand: Option<Interrupted>,
+    /// Whether the next thing in hand, with a session or without one, is to panic.
+    #[cfg(feature = "inject-panics")]
+    panics_next: Option<bool>,
 }
 
 impl fmt::Debug for UserAgent {
@@ -144,12 +158,17 @@ impl UserAgent {
             transmits: VecDeque::new(),
             events: VecDeque::new(),
             dropped: Dropped::default(),
+            in_hand: None,
+            #[cfg(feature = "inject-panics")]
+            panics_next: None,
         }
     }
 
     /// Takes a datagram in. `socket` is [`LocalSocket::Sip`] or [`LocalSocket::SipPublic`]: responses leave where the request came in.
     pub fn handle_datagram(&mut self, bytes: &[u8], from: SocketAddr, socket: LocalSocket, now: Instant) {
-        match Message::parse(bytes) {
+        let message = Message::parse(bytes);
+        self.in_hand = Some(Interrupted::NoSession);
+        match message {
             Ok(Message::Request(request)) => self.on_request(request, from, socket, now),
             Ok(Message::Faulty(request, status, words)) => self.on_faulty(request, (status, words), from, socket),
             Ok(Message::Response(response)) => self.on_response(&response, now),
@@ -158,17 +177,41 @@ impl UserAgent {
             Err(Unusable::NotSip) => self.dropped.not_sip += 1,
             Err(Unusable::Malformed) => self.dropped.malformed += 1,
         }
+        self.in_hand = None;
     }
 
     /// Does whatever is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some(owner) = self.deadlines.pop_due(now) {
+            self.take_in_hand(match owner {
+                Owner::Client(key) => self.clients.get(key).and_then(|client| client.purpose.session()),
+                Owner::Server(key) => self.servers.get(key).and_then(|server| server.session),
+                Owner::Session(key) => Some(key),
+            });
             match owner {
                 Owner::Client(key) => self.on_client_timeout(key, now),
                 Owner::Server(key) => self.on_server_timeout(key, now),
                 Owner::Session(key) => self.on_session_timeout(key, now),
             }
+            self.in_hand = None;
         }
+    }
+
+    /// What was in hand when the last datagram or deadline panicked, if anything may have been half-changed; told once. Its tables go on as they
+    /// are: each look-up allows for what is missing, and each deadline is taken before it is acted on.
+    pub fn interrupted(&mut self) -> Option<Interrupted> {
+        self.in_hand.take()
+    }
+
+    /// Forgets a session without a word to the peer.
+    pub fn forget(&mut self, session: SessionKey) {
+        self.remove_session(session);
+    }
+
+    /// Panics as soon as something with a session is in hand, or something without one.
+    #[cfg(feature = "inject-panics")]
+    pub fn panic_next(&mut self, with_session: bool) {
+        self.panics_next = Some(with_session);
     }
 
     /// The datagrams to `peer` cannot be delivered, as the network reports (ICMP): INVITEs and pings that it has not answered fail at once,
@@ -244,6 +287,14 @@ impl UserAgent {
                 ("sip_unanswerable", unanswerable),
                 ("sip_overloaded", overloaded),
             ],
+        }
+    }
+
+    fn take_in_hand(&mut self, session: Option<SessionKey>) {
+        self.in_hand = Some(session.map_or(Interrupted::NoSession, Interrupted::Session));
+        #[cfg(feature = "inject-panics")]
+        if self.panics_next.take_if(|with_session| *with_session == session.is_some()).is_some() {
+            panic!("injected");
         }
     }
 
@@ -351,6 +402,8 @@ impl UserAgent {
             return;
         };
         let (to, purpose) = (client.to, client.purpose);
+        self.take_in_hand(purpose.session());
+        let Some(client) = self.clients.get_mut(key) else { return };
         match client.transaction.on_response(response.status, now) {
             client::OnResponse::Absorb => {}
             client::OnResponse::AckAgain => {

@@ -207,6 +207,7 @@ impl UserAgent {
             self.respond(key, 481, now);
             return;
         };
+        self.take_in_hand(Some(session));
         let Some(kept) = self.sessions.get_mut(session) else { return };
         let cseq = request.headers.cseq_number();
         let dialog = match &mut kept.state {

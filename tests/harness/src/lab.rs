@@ -38,6 +38,10 @@ pub struct Lab {
     pub pbx: DemoPbx,
     /// Who uses it.
     pub agents: Vec<LabAgent>,
+    /// How many panics a test has caused in the shard on purpose; one more is a bug of the gateway.
+    pub panics_expected: u64,
+    /// How often the shard has died and another has taken its place.
+    pub restarts: u64,
     ingress: Ingress,
     links: [Link<Wired>; 4],
     own_pairs: HashMap<PortPair, u16>,
@@ -123,6 +127,8 @@ impl Lab {
             shard,
             pbx,
             agents: Vec::new(),
+            panics_expected: 0,
+            restarts: 0,
             ingress: Ingress::new(1, 1_000),
             links,
             own_pairs: HashMap::new(),
@@ -262,7 +268,15 @@ impl Lab {
     /// # Panics
     /// When the gateway refuses.
     pub fn dial(&mut self, agent: usize, number: &str) -> CallId {
-        match self.request(agent, Action::Dial(Dial { phone_number: number.to_owned(), ..Dial::default() })) {
+        self.dial_with(agent, number, Vec::new())
+    }
+
+    /// Dials, with header fields for the INVITE.
+    ///
+    /// # Panics
+    /// When the gateway refuses.
+    pub fn dial_with(&mut self, agent: usize, number: &str, headers: Vec<(String, String)>) -> CallId {
+        match self.request(agent, Action::Dial(Dial { phone_number: number.to_owned(), headers, ..Dial::default() })) {
             Ok(Reply::Dialed(call)) => call,
             other => panic!("call:dial: {other:?}"),
         }
@@ -304,6 +318,7 @@ impl Lab {
     pub fn inject(&mut self, from: SocketAddr, to: SocketAddr, bytes: &[u8]) -> Vec<(SocketAddr, Vec<u8>)> {
         self.deliver_to_gateway(from, to, bytes);
         let mut sent = Vec::new();
+        self.check_panics();
         while let Some(output) = self.shard.poll_output() {
             if let Output::Transmit(transmit) = &output {
                 sent.push((transmit.to, transmit.packet.bytes().to_vec()));
@@ -360,6 +375,7 @@ impl Lab {
         assert_eq!(held.0, [0; 7], "the gateway holds agents, calls, transports, transactions, dialogs, ports, deadlines");
         assert_eq!(held.1, [0; 4], "the PBX holds calls, ports, deadlines, transactions");
         assert!(self.own_pairs.is_empty(), "pairs are still open: {:?}", self.own_pairs);
+        assert_eq!(self.shard.panics(), self.panics_expected, "panics in the shard, and those on purpose");
     }
 
     fn held(&mut self) -> ([usize; 7], [usize; 4]) {
@@ -460,6 +476,7 @@ impl Lab {
     /// Takes what everybody wants to send and tell, until nobody wants any more.
     fn settle(&mut self) {
         let (now, since) = (self.now, self.now - self.start);
+        self.check_panics();
         while let Some(output) = self.shard.poll_output() {
             self.on_output(output);
         }
@@ -491,6 +508,12 @@ impl Lab {
         sent.into_iter().for_each(|wired| self.link(Path::BrowserToGateway).send(wired, now));
     }
 
+    /// The shard contains its panics, which must not hide them from a test.
+    fn check_panics(&self) {
+        let (found, expected) = (self.shard.panics(), self.panics_expected);
+        assert!(found <= expected, "{found} panics in the shard, {expected} of them on purpose");
+    }
+
     fn on_output(&mut self, output: Output) {
         match output {
             Output::Transmit(transmit) => {
@@ -515,7 +538,13 @@ impl Lab {
                     agent.events.push((since, event));
                 }
             }
-            Output::Disconnect { socket } => {
+            Output::Died => {
+                assert!(self.own_pairs.is_empty(), "the dead shard left pairs open: {:?}", self.own_pairs);
+                self.restarts += 1;
+                self.shard = self.shard.successor([self.restarts as u8; 32]);
+                self.agents.iter_mut().for_each(|agent| agent.socket = None);
+            }
+            Output::Disconnect { socket } | Output::Reconnect { socket } => {
                 if let Some(agent) = self.agent_on(socket) {
                     agent.socket = None;
                 }

@@ -326,6 +326,9 @@ impl World {
                 self.fail(what);
             }
         }
+        if self.shard.panics() > 0 {
+            self.fail("the shard has panicked".to_owned());
+        }
         while let Some(sent) = self.pbx.poll_transmit() {
             let wired = Wired { from: SocketAddr::new(PBX, sent.port), to: sent.to, bytes: sent.bytes };
             self.note_sip(&wired, false);
@@ -396,6 +399,7 @@ impl World {
             }
             Output::Disconnect { socket } if self.agent_on(socket).is_some() => Err(format!("{socket:?} is closed, which is in use")),
             Output::Disconnect { .. } | Output::AgentPresent { .. } => Ok(()),
+            Output::Reconnect { .. } | Output::Died => Err("the shard has panicked".to_owned()),
             Output::OpenPair { pair, rtp_port } => match self.own_pairs.insert(pair, rtp_port) {
                 None => Ok(()),
                 Some(_) => Err(format!("{pair:?} is opened twice")),
