@@ -131,7 +131,9 @@ impl Phone {
     /// Speaks, and listens until one's own voice has come back for a while, every byte of it, in order and without a gap.
     pub fn hear_own_echo(&self) {
         self.speak();
-        let first = self.hear_until("the first echo", |packet| spoken_number(packet).is_some());
+        // What is still on its way of an earlier round has a greater number than that round listened to.
+        let is_of_this_round = |number| usize::from(number) <= ECHO_FRAMES;
+        let first = self.hear_until("the first echo", |packet| spoken_number(packet).is_some_and(is_of_this_round));
         let heard = self.hear(ECHO_FRAMES);
         let (number, sequence) = (spoken_number(&first).expect("it is speech"), first.sequence);
         for (index, packet) in (1..).zip(&heard) {
