@@ -160,8 +160,8 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router) {
     let wire = line.over(stream);
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(Peer(peer.ip()));
-        detach_head(&mut request);
         request.extensions_mut().insert(line.clone());
+        detach_head(&mut request);
         router.clone().call(request)
     });
     let served = http1::Builder::new()

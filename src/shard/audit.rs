@@ -18,6 +18,8 @@ impl Shard {
         self.audit_calls()?;
         self.audit_flows()?;
         self.audit_deadlines()?;
+        let is_gone = |call: &Option<crate::ids::CallId>| call.is_none_or(|call| !self.calls_by_id.contains_key(&call));
+        require(!self.waiting.values().any(is_gone), "a request that nothing will answer any more")?;
         self.sip.audit(|session| self.calls_by_session.contains_key(session))
     }
 

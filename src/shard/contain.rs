@@ -250,10 +250,10 @@ impl Shard {
     pub fn successor(&mut self, seed: [u8; 32]) -> Shard {
         let mut next = Shard::new(super::ShardConfig { seed, ..self.config.clone() });
         next.ended = std::mem::take(&mut self.ended);
-        next.drops = self.drops.clone();
+        next.drops = std::mem::take(&mut self.drops);
         next.call_counts = std::mem::take(&mut self.call_counts);
-        next.sip_received = self.sip_received.clone();
-        next.sip_sent = self.sip_sent.clone();
+        next.sip_received = std::mem::take(&mut self.sip_received);
+        next.sip_sent = std::mem::take(&mut self.sip_sent);
         next.panics.count = self.panics.count;
         next
     }

@@ -153,6 +153,7 @@ impl Shard {
             sip_dialogs: sip.dialogs,
             port_pairs_in_use: self.ports.in_use(),
             deadlines: self.deadlines.len(),
+            panics: self.panics(),
             dropped: self.drops.by_reason().chain(sip.dropped).collect(),
             outbound: self.call_counts.outbound.clone(),
             inbound: self.call_counts.inbound.clone(),

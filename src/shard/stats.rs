@@ -21,6 +21,8 @@ pub struct Figures {
     /// Pairs of ports that SIP legs have for their own.
     pub port_pairs_in_use: usize,
     pub deadlines: usize,
+    /// Panics that were contained.
+    pub panics: u64,
     /// Datagrams dropped, by reason; reasons that never happened are listed with 0.
     pub dropped: Vec<(&'static str, u64)>,
     pub outbound: CallFigures,

@@ -114,6 +114,8 @@ impl Collector for ShardCollector {
             }
         })?;
 
+        write.counter("panics", "Panics that were contained: bugs of the gateway", |shard, add| add(&[], shard.figures.core.panics))?;
+        write.counter("restarts", "Shards that died and were replaced", |shard, add| add(&[], shard.figures.thread.restarts))?;
         write.histogram("tick", "How long the shard's ticks took: all that it worked", |shard, add| {
             add(&[], &Buckets::from(&shard.figures.thread.ticks));
         })?;

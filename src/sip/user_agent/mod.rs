@@ -225,9 +225,11 @@ impl UserAgent {
             .map(|(key, client)| (key, client.purpose))
             .collect();
         for (key, purpose) in failed {
+            self.take_in_hand(purpose.session());
             self.remove_client(key);
             self.on_no_answer(purpose, caller::NoAnswer::Unreachable, now);
         }
+        self.in_hand = None;
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is next due.
