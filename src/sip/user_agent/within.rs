@@ -459,9 +459,11 @@ impl UserAgent {
 
     /// The peer does not know the session any more, or does not answer (RFC 3261 section 12.2.1.2).
     pub(super) fn lose(&mut self, session: SessionKey, status: u16, now: Instant) {
-        if self.sessions.get_mut(session).and_then(Session::established).is_some() {
+        let established = self.sessions.get_mut(session).and_then(Session::established);
+        if established.is_some_and(|established| established.hangup.is_none()) {
             self.tell(session, SipEvent::Lost { session, status });
-            self.hang_up(session, None, now);
+            // Not before the ACK: until our 200 has come the peer knows no dialog, and its 481 may mean no more than that.
+            self.bye(session, None, now);
         }
     }
 

@@ -11,6 +11,20 @@ fn whatever_two_owners_do_on_a_bad_link_they_agree_in_the_end_and_nothing_is_lef
     Model { name: "two user agents", share: 10 }.check(&steps(), run);
 }
 
+/// The REFER was quicker than the 200: the 481 to it was followed by a BYE ahead of the ACK (RFC 3261 section 15), nobody repeated the 200, and
+/// the caller had a dialog that nobody else knew.
+#[test]
+fn a_callee_whose_early_refer_is_not_understood_hangs_up_behind_the_ack() {
+    let steps = [
+        Step::Invite { who: B, offers: false },
+        Step::Wait(15),
+        Step::To { who: A, session: 0, does: Does::Accept },
+        Step::To { who: A, session: 0, does: Does::Refer },
+        Step::Settle,
+    ];
+    assert_eq!(run(2_000_342, &steps, false), Ok(()));
+}
+
 /// One random step: `who` does something, to any of the sessions that it believes to have.
 #[derive(Clone, Copy, Debug)]
 enum Step {
