@@ -471,7 +471,10 @@ impl Shard {
 
     fn on_refer_answered(&mut self, key: CallKey, outcome: Result<(), u16>, now: Instant) {
         let call = &mut self.calls[key].call;
-        // A NOTIFY may have been here first.
+        // A NOTIFY may have been here first, be it a late one of an earlier REFER.
+        if let (Activity::Transferring { .. }, Err(status)) = (&call.activity, outcome) {
+            return self.transfer_failed(key, Some(status), now);
+        }
         if !matches!(call.activity, Activity::Referring { .. }) {
             return;
         }

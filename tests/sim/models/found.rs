@@ -61,3 +61,28 @@ fn a_call_terminated_during_a_transfer_ends_as_terminated() {
         ],
     );
 }
+
+/// A NOTIFY of an earlier transfer was taken for the acceptance of the next one, whose refusal was then ignored.
+#[test]
+fn a_refer_that_is_refused_behind_a_late_notify_fails_the_transfer() {
+    let dial = Agent { agent: 0, asks: Dial { number: Number::Answers, own_id: None } };
+    let transfer = Agent { agent: 0, asks: Transfer { call: 0 } };
+    holds(
+        2_012_294,
+        &[
+            dial,
+            Wait(10),
+            transfer,
+            Wait(10),
+            Pbx(Pbx::Notify { call: 0, status: 100 }),
+            Wait(10),
+            Pbx(Pbx::Notify { call: 0, status: 486 }),
+            Wait(40_000),
+            transfer,
+            Pbx(Pbx::SendAgain { nth: 3 }),
+            Pbx(Pbx::Bye { call: 0 }),
+            Wait(2),
+            dial,
+        ],
+    );
+}
