@@ -6,6 +6,7 @@ use std::net::{TcpStream, UdpSocket};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -201,10 +202,14 @@ pub fn until<T>(what: &str, patience: Duration, mut ask: impl FnMut() -> Result<
 
 /// The first of so many UDP ports in a row that nobody holds at the moment.
 fn free_ports() -> u16 {
-    // Test processes that run at the same time begin to look in different places.
-    let starts = (0..RANGES).map(|range| FIRST_PORT + PORTS * ((range + process::id() as u16) % RANGES));
+    // Gateways of one process never look in the same place, those of others begin somewhere else.
+    static LOOKED_AT: AtomicU16 = AtomicU16::new(0);
+    let mut starts = std::iter::repeat_with(|| {
+        let range = LOOKED_AT.fetch_add(1, Ordering::Relaxed).wrapping_add(process::id() as u16);
+        FIRST_PORT + PORTS * (range % RANGES)
+    });
     let is_free = |first: &u16| (*first..first + PORTS).all(|port| UdpSocket::bind(("0.0.0.0", port)).is_ok());
-    starts.into_iter().find(is_free).expect("free UDP ports")
+    starts.by_ref().take(usize::from(RANGES)).find(is_free).expect("free UDP ports")
 }
 
 /// A cold start reads the binary from disk.
