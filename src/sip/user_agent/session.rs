@@ -180,6 +180,11 @@ impl Established {
             hangup: None,
         }
     }
+
+    /// Whether we are a callee whose 200 has not been acknowledged: until then there must be no BYE (RFC 3261 section 15).
+    pub fn awaits_first_ack(&self) -> bool {
+        self.unacknowledged.as_ref().is_some_and(|ok| ok.initial)
+    }
 }
 
 /// The REFERs accepted within a session.

@@ -38,7 +38,7 @@ impl UserAgent {
             }
             State::Ringing(_) => self.reject(session, 480, Vec::new(), now),
             State::Established(established) => {
-                if established.unacknowledged.as_ref().is_some_and(|ok| ok.initial) {
+                if established.awaits_first_ack() {
                     established.hangup = Some(reason);
                     kept.released = true;
                 } else {
@@ -50,9 +50,11 @@ impl UserAgent {
     }
 
     /// Hangs up while our REFER is reported on: the session stays for the last [`SipEvent::Notified`], at most 32 s (RFC 5057 section 4.2).
-    /// Without such a REFER it is a [`bye`](Self::bye).
+    /// Without such a REFER, or before the ACK to our 200, it is a [`bye`](Self::bye).
     pub fn bye_behind_refer(&mut self, session: SessionKey, reason: Option<Reason>, now: Instant) {
-        let Some(dialog) = self.await_reports(session, now) else { return self.bye(session, reason, now) };
+        let early = self.sessions.get_mut(session).and_then(Session::established).is_some_and(|established| established.awaits_first_ack());
+        let dialog = if early { None } else { self.await_reports(session, now) };
+        let Some(dialog) = dialog else { return self.bye(session, reason, now) };
         self.send_bye(dialog, reason.as_ref(), now);
     }
 

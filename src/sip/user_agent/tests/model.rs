@@ -25,6 +25,20 @@ fn a_callee_whose_early_refer_is_not_understood_hangs_up_behind_the_ack() {
     assert_eq!(run(2_000_342, &steps, false), Ok(()));
 }
 
+/// The same BYE ahead of the ACK, this time asked for by the owner.
+#[test]
+fn a_callee_that_hangs_up_behind_an_early_refer_waits_for_the_ack_too() {
+    let steps = [
+        Step::Invite { who: A, offers: false },
+        Step::Wait(25),
+        Step::To { who: B, session: 0, does: Does::Accept },
+        Step::To { who: B, session: 0, does: Does::Refer },
+        Step::To { who: B, session: 0, does: Does::ByeBehindRefer },
+        Step::Settle,
+    ];
+    assert_eq!(run(3_002_022, &steps, false), Ok(()));
+}
+
 /// One random step: `who` does something, to any of the sessions that it believes to have.
 #[derive(Clone, Copy, Debug)]
 enum Step {
