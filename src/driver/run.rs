@@ -202,7 +202,8 @@ impl Runner {
 
     fn publish(&mut self) {
         self.io.figures.outputs_held = self.io.backlog.len();
-        self.inbox.publish(ShardFigures { core: self.shard.figures(), thread: self.io.figures.clone() });
+        let thread = ThreadFigures { foreign_sip: self.io.foreign_sip(), ..self.io.figures.clone() };
+        self.inbox.publish(ShardFigures { core: self.shard.figures(), thread });
     }
 
     /// Puts a new shard in the place of one that is dead or not to be trusted, on the same sockets. Calls are ended and agents told as far as that
@@ -407,11 +408,15 @@ impl Io {
         if let Answer::Rest(reply) = &mut answer
             && let QueryReply::Stats(stats) = &mut **reply
         {
-            let in_public = if self.id == ShardId(0) { self.sources.dropped_in_public() } else { 0 };
-            stats.dropped.extend([("unsent", self.figures.unsent), ("sip_source_not_allowed", self.figures.foreign_sip + in_public)]);
+            stats.dropped.extend([("unsent", self.figures.unsent), ("sip_source_not_allowed", self.foreign_sip())]);
             stats.restarts = self.figures.restarts;
         }
         answer
+    }
+
+    /// SIP datagrams from sources that are not allowed; the first shard tells of the public port's, too.
+    fn foreign_sip(&self) -> u64 {
+        self.figures.foreign_sip + if self.id == ShardId(0) { self.sources.dropped_in_public() } else { 0 }
     }
 }
 

@@ -20,6 +20,8 @@ pub(super) struct Line(Arc<Mutex<State>>);
 struct State {
     is_cut: bool,
     reader: Option<Waker>,
+    /// The session that came on it last; HTTP/1.1 serves one at a time.
+    session: Option<String>,
 }
 
 impl Line {
@@ -88,16 +90,16 @@ impl Lines {
         if let Some(Use::Cut(_)) = noted.by_session.get(session) {
             return false;
         }
-        noted.by_session.insert(session.to_owned(), Use::Line(Arc::downgrade(&line.0)));
-        noted.tidy();
+        noted.set(session, line);
         true
     }
 
     /// Notes the line that a session began on, unless it has changed to another one already.
     pub(super) fn note_first(&self, session: &str, line: &Line) {
         let mut noted = self.noted();
-        noted.by_session.entry(session.to_owned()).or_insert_with(|| Use::Line(Arc::downgrade(&line.0)));
-        noted.tidy();
+        if !noted.by_session.contains_key(session) {
+            noted.set(session, line);
+        }
     }
 
     /// Cuts a session off: what it uses now, and whatever else it comes with.
@@ -116,6 +118,17 @@ impl Lines {
 }
 
 impl Noted {
+    /// A line has one entry: whoever makes up sessions on it fills no memory with them.
+    fn set(&mut self, session: &str, line: &Line) {
+        if let Some(before) = line.state().session.replace(session.to_owned())
+            && matches!(self.by_session.get(&before), Some(Use::Line(known)) if known.as_ptr() == Arc::as_ptr(&line.0))
+        {
+            self.by_session.remove(&before);
+        }
+        self.by_session.insert(session.to_owned(), Use::Line(Arc::downgrade(&line.0)));
+        self.tidy();
+    }
+
     fn tidy(&mut self) {
         if self.by_session.len() > self.tidy_at {
             self.by_session.retain(|_, entry| match entry {
@@ -132,3 +145,20 @@ const CUT_REMEMBERED: Duration = Duration::from_secs(60);
 
 /// Below it nobody looks for old entries.
 const TIDY_AT_LEAST: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_makes_up_sessions_on_one_connection_has_one_entry() {
+        let (lines, line, other) = (Lines::default(), Line::default(), Line::default());
+        assert!(lines.note("0", &line) && lines.note("0", &other));
+        for session in 1..10_000 {
+            assert!(lines.note(&session.to_string(), &line));
+        }
+        assert_eq!(lines.noted().by_session.len(), 2, "the moved one and the last");
+        lines.cut("0");
+        assert!(other.state().is_cut && !line.state().is_cut && !lines.note("0", &other));
+    }
+}

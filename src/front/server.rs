@@ -202,7 +202,7 @@ async fn guard(State(hub): State<Arc<Hub>>, request: Request, next: Next) -> Res
         let session = uri.query().unwrap_or("").split('&').find_map(|pair| pair.strip_prefix("sid="));
         let is_cut = |session| request.extensions().get::<Line>().is_some_and(|line| !hub.lines.note(session, line));
         match session {
-            Some(session) if is_cut(session) => {
+            Some(session) if session.len() <= SESSION_ID_MAX && is_cut(session) => {
                 return rest::refused(&Refusal::new(Code::BadRequest, "this session has been cut off: begin another"));
             }
             None if hub.is_full() => {
@@ -233,6 +233,9 @@ const HEADER_PATIENCE: Duration = Duration::from_secs(60);
 
 /// A request's head.
 const HEADER_BYTES_MAX: usize = 64 * 1024;
+
+/// Engine.IO's have 16 characters; a longer one is not worth remembering.
+const SESSION_ID_MAX: usize = 32;
 
 /// How long accepting rests after a failure.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

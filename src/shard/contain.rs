@@ -11,7 +11,7 @@ use super::io::Output;
 use super::{Shard, Timer};
 use crate::call::Phase;
 use crate::call::error::{Code, Refusal};
-use crate::call::event::{CallEvent, EndReason, Ended, EndedBy, Event, TransportState};
+use crate::call::event::{CallEvent, CallState, EndReason, Ended, EndedBy, Event, TransportState};
 use crate::ids::{CallId, CallKey, RequestId, SocketId, TransportKey};
 use crate::sip::{Interrupted, SessionKey};
 
@@ -132,6 +132,11 @@ impl Shard {
 
     /// Takes a call out of every table and trusts none of them.
     fn drop_call(&mut self, key: CallKey, now: Instant) {
+        let Some(id) = self.calls.get(key).map(|slot| slot.call.id) else { return };
+        if self.ended.get(id, now).is_none() {
+            // Nobody can be told of a call whose own state panics; the shard goes on without.
+            let _ = self.caught(|shard| shard.remember(key, CallState::Ended, now));
+        }
         let Some(slot) = self.calls.remove(key) else { return };
         let call = slot.call;
         if let Some(agent) = self.agents.get_mut(call.agent) {

@@ -164,12 +164,14 @@ impl Shard {
             Input::Ingress { datagram, target } => self.caught(|shard| shard.on_sip(datagram, target, now)),
             Input::Command { request, command } => self.caught(|shard| {
                 shard.on_command(request, command, now);
+                shard.work = Work::Nobody;
                 shard.drive_sip(now);
             }),
             Input::PairFailed(pair) => self.caught(|shard| shard.on_pair_failed(pair, now)),
             Input::Unreachable(peer) => self.caught(|shard| shard.on_unreachable(peer, now)),
             Input::Timeout => self.caught(|shard| {
                 shard.on_timeout(now);
+                shard.work = Work::Nobody;
                 shard.drive_sip(now);
             }),
         };
@@ -214,6 +216,7 @@ impl Shard {
         // Each of them at most once: one that is due again at once waits for the next tick, behind the media.
         for _ in 0..self.deadlines.len() {
             let Some(timer) = self.deadlines.pop_due(now) else { break };
+            self.work = Work::Nobody;
             match timer {
                 Timer::Agent(agent) => self.on_agent_timeout(agent, now),
                 Timer::Call(call) => self.on_call_timeout(call, now),
